@@ -1,0 +1,8 @@
+//! monigate
+
+pub mod lookup;
+pub mod monime;
+pub mod secret;
+pub mod server;
+pub mod telemetry;
+pub mod upstream;

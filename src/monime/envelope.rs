@@ -1,0 +1,94 @@
+//! Monime's error envelope: `{success, messages, error: {code, reason, message, details}}`.
+//!
+//! Owns its shape in both directions: writing our own errors and the sandbox's, and recognising Monime's. Refuses to
+//! look at reasons: Monime does not document those of 400, 401 and 404, so nothing may depend on them.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+/// An error as Monime's clients expect to read it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Envelope<'a> {
+    success: bool,
+    messages: [&'a str; 0],
+    error: ErrorBody<'a>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct ErrorBody<'a> {
+    code: u16,
+    reason: &'a str,
+    message: &'a str,
+    details: &'a [Value],
+}
+
+impl<'a> Envelope<'a> {
+    /// An error with this status. `reason` is for programs (snake case), `message` for people.
+    #[must_use]
+    pub fn new(status: StatusCode, reason: &'a str, message: &'a str) -> Self {
+        let error = ErrorBody { code: status.as_u16(), reason, message, details: &[] };
+        Self { success: false, messages: [], error }
+    }
+
+    /// The same error with details, each an object of its own.
+    #[must_use]
+    pub fn with_details(mut self, details: &'a [Value]) -> Self {
+        self.error.details = details;
+        self
+    }
+
+    /// The JSON that goes on the wire.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        // Strings and numbers always serialize; an empty body would be the honest rest if that ever changed.
+        serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
+    }
+}
+
+/// Whether `body` is an error in Monime's envelope: `success` is false and `error` is an object.
+///
+/// An edge's HTML, a proxy's own JSON and an answer that claims success are not.
+#[must_use]
+pub fn is_error(body: &[u8]) -> bool {
+    let Ok(object) = super::json::Object::parse(body) else { return false };
+    let success = object.only("success").and_then(super::json::Raw::as_bool);
+    let error = object.only("error").is_some_and(super::json::Raw::is_object);
+    success == Some(false) && error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_errors_have_monimes_shape() {
+        let envelope = Envelope::new(StatusCode::BAD_GATEWAY, "gateway_upstream_error", "Monime \"failed\".");
+        let value: Value = serde_json::from_slice(&envelope.to_bytes()).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"success": false, "messages": [], "error": {
+                "code": 502, "reason": "gateway_upstream_error", "message": "Monime \"failed\".", "details": []}})
+        );
+        assert!(is_error(&envelope.to_bytes()));
+    }
+
+    #[test]
+    fn an_edge_is_not_mistaken_for_monime() {
+        for foreign in [
+            "",
+            "<html>404</html>",
+            "null",
+            "[]",
+            "{}",
+            r#"{"error":"not found"}"#,
+            r#"{"success":true,"error":{}}"#,
+            r#"{"success":false,"error":"x"}"#,
+            r#"{"success":false,"error":{}} trailing"#,
+            r#"{"success":false,"success":true,"error":{}}"#,
+        ] {
+            assert!(!is_error(foreign.as_bytes()), "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! One borrowed look at a JSON object's members, in the order they came and without losing repeated ones.
+//!
+//! Owns the strictness that deciding about money needs: a name that stands twice is not a value, whatever either
+//! place says, and an escaped name is the same name. Refuses to build a tree: values stay raw until asked for.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The members of one JSON object; values borrow from the body.
+pub(super) struct Object<'a>(Vec<(String, &'a RawValue)>);
+
+/// A member's value, not yet read.
+#[derive(Clone, Copy)]
+pub(super) struct Raw<'a>(&'a RawValue);
+
+impl<'a> Object<'a> {
+    /// Reads a whole document that must be one object. Anything else, trailing bytes too, is an error.
+    pub(super) fn parse(body: &'a [u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(body)
+    }
+
+    /// Every value that stands under `name`.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = Raw<'a>> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| Raw(value))
+    }
+
+    /// The value under `name` when it stands there exactly once.
+    pub(super) fn only(&self, name: &str) -> Option<Raw<'a>> {
+        let mut values = self.all(name);
+        let value = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+}
+
+impl<'a> Raw<'a> {
+    pub(super) fn as_object(self) -> Option<Object<'a>> {
+        serde_json::from_str(self.0.get()).ok()
+    }
+
+    pub(super) fn as_text(self) -> Option<String> {
+        serde_json::from_str(self.0.get()).ok()
+    }
+
+    pub(super) fn as_bool(self) -> Option<bool> {
+        serde_json::from_str(self.0.get()).ok()
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.0.get().starts_with('{')
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(16);
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}

@@ -1,0 +1,329 @@
+//! What an answer of Monime's means: one pure function from status and body to a verdict.
+//!
+//! Owns the table in the README. Judges by the session's own `status`, never by anything nested, repeated or merely
+//! alike; refuses to call an answer final unless nothing in it is unclear, because a wrong final answer is kept.
+
+use http::StatusCode;
+
+use super::envelope;
+use super::id::SessionIdRef;
+use super::json::{Object, Raw};
+
+/// What Monime's answer to one lookup means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The session has settled.
+    Final(Final),
+    /// The session may still settle.
+    Pending,
+    /// A 200 that does not say clearly what became of the session.
+    Unknown,
+    /// Monime says there is no such session.
+    Absent,
+    /// Another 4xx in Monime's envelope: for the caller, and about the request.
+    Word,
+    /// Nothing that may be passed on.
+    Refused(Refusal),
+}
+
+/// How a session settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Final {
+    /// Paid. Nothing in Monime's API can change it.
+    Completed,
+    /// Cancelled; a late confirmation or a deletion is not excluded.
+    Cancelled,
+    /// Expired; a late confirmation is not excluded.
+    Expired,
+}
+
+/// Why an answer is not passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is about another session than the one asked for.
+    Mismatch,
+    /// It cannot be read as Monime's.
+    Unreadable,
+    /// 401: the gateway's own credential is not accepted.
+    Credentials,
+    /// 429: the gateway asked more often than Monime allows.
+    Throttled,
+    /// A status that a lookup never answers with: 1xx, another 2xx, 3xx.
+    Unexpected,
+    /// 500, 502 and every other 5xx.
+    Failed,
+    /// 503.
+    Unavailable,
+    /// 504.
+    TimedOut,
+}
+
+impl Verdict {
+    /// The word for logs and for the `verdict` label of `monigate_upstream_answers_total`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Final(_) => "final",
+            Self::Pending => "pending",
+            Self::Unknown => "unknown",
+            Self::Absent => "absent",
+            Self::Word => "word",
+            Self::Refused(Refusal::Mismatch) => "mismatch",
+            Self::Refused(Refusal::Unreadable) => "unreadable",
+            Self::Refused(Refusal::Credentials) => "credentials",
+            Self::Refused(Refusal::Throttled) => "throttled",
+            Self::Refused(Refusal::Unexpected) => "unexpected",
+            Self::Refused(Refusal::Failed | Refusal::Unavailable | Refusal::TimedOut) => "failure",
+        }
+    }
+}
+
+impl Final {
+    /// The session's status as Monime writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Judges a complete answer to a lookup of `asked`.
+#[must_use]
+pub fn judge(asked: SessionIdRef<'_>, status: StatusCode, body: &[u8]) -> Verdict {
+    match status.as_u16() {
+        200 => judge_session(asked, body),
+        401 => Verdict::Refused(Refusal::Credentials),
+        429 => Verdict::Refused(Refusal::Throttled),
+        404 if envelope::is_error(body) => Verdict::Absent,
+        400..=499 if envelope::is_error(body) => Verdict::Word,
+        400..=499 => Verdict::Refused(Refusal::Unreadable),
+        503 => Verdict::Refused(Refusal::Unavailable),
+        504 => Verdict::Refused(Refusal::TimedOut),
+        500..=599 => Verdict::Refused(Refusal::Failed),
+        _ => Verdict::Refused(Refusal::Unexpected),
+    }
+}
+
+fn judge_session(asked: SessionIdRef<'_>, body: &[u8]) -> Verdict {
+    let Ok(answer) = Object::parse(body) else { return not_an_object(body) };
+    let sessions: Vec<Object<'_>> = answer.all("result").filter_map(Raw::as_object).collect();
+    // Any id that differs is somebody else's payment, however unclear the rest may be.
+    let mut ids = sessions.iter().flat_map(|session| session.all("id"));
+    if ids.any(|id| id.as_text().as_deref() != Some(asked.as_str())) {
+        return Verdict::Refused(Refusal::Mismatch);
+    }
+    let success = answer.only("success").and_then(Raw::as_bool);
+    match (success, answer.only("result").and_then(Raw::as_object)) {
+        (Some(true), Some(session)) => judge_status(&session),
+        _ => Verdict::Unknown,
+    }
+}
+
+fn judge_status(session: &Object<'_>) -> Verdict {
+    // A `result` inside the result has been reported once: which of the two is the session is anybody's guess.
+    if session.only("id").is_none() || session.all("result").next().is_some() {
+        return Verdict::Unknown;
+    }
+    match session.only("status").and_then(Raw::as_text).as_deref() {
+        Some("completed") => Verdict::Final(Final::Completed),
+        Some("cancelled") => Verdict::Final(Final::Cancelled),
+        Some("expired") => Verdict::Final(Final::Expired),
+        Some("pending") => Verdict::Pending,
+        _ => Verdict::Unknown,
+    }
+}
+
+/// JSON that is no object says nothing but is passed through; anything else is not Monime's.
+fn not_an_object(body: &[u8]) -> Verdict {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Ok(_) => Verdict::Unknown,
+        Err(_) => Verdict::Refused(Refusal::Unreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn verdict(status: u16, body: &str) -> Verdict {
+        let asked = SessionIdRef::parse("scs-1").unwrap();
+        judge(asked, StatusCode::from_u16(status).unwrap(), body.as_bytes())
+    }
+
+    fn session(status: &str) -> String {
+        format!(r#"{{"success":true,"messages":[],"result":{{"id":"scs-1","status":"{status}"}}}}"#)
+    }
+
+    const ERROR: &str =
+        r#"{"success":false,"messages":[],"error":{"code":404,"reason":"x","message":"y","details":[]}}"#;
+
+    #[test]
+    fn a_session_is_judged_by_its_status() {
+        assert_eq!(verdict(200, &session("completed")), Verdict::Final(Final::Completed));
+        assert_eq!(verdict(200, &session("cancelled")), Verdict::Final(Final::Cancelled));
+        assert_eq!(verdict(200, &session("expired")), Verdict::Final(Final::Expired));
+        assert_eq!(verdict(200, &session("pending")), Verdict::Pending);
+        for unknown in ["processing", "", "Completed", "completed ", "COMPLETED"] {
+            assert_eq!(verdict(200, &session(unknown)), Verdict::Unknown, "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unclear_is_unknown() {
+        for body in [
+            "{}",
+            "[]",
+            "null",
+            "7",
+            r#"{"success":true}"#,
+            r#"{"success":true,"result":null}"#,
+            r#"{"success":true,"result":[]}"#,
+            r#"{"success":true,"result":{}}"#,
+            r#"{"success":true,"result":{"status":"completed"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","status":null}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","status":["completed"]}}"#,
+            r#"{"success":"true","result":{"id":"scs-1","status":"completed"}}"#,
+            r#"{"success":false,"result":{"id":"scs-1","status":"completed"}}"#,
+            r#"{"result":{"id":"scs-1","status":"completed"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","status":"completed","result":{}}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","result":{"id":"scs-1","status":"completed"}}}"#,
+            r#"{"success":true,"data":{"id":"scs-1","status":"completed"}}"#,
+        ] {
+            assert_eq!(verdict(200, body), Verdict::Unknown, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_unknown() {
+        for body in [
+            r#"{"success":true,"result":{"id":"scs-1","status":"pending","status":"completed"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","status":"completed","status":"completed"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","status":"completed","sta\u0074us":"pending"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","id":"scs-1","status":"completed"}}"#,
+            r#"{"success":true,"success":true,"result":{"id":"scs-1","status":"completed"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","status":"completed"},"result":{"id":"scs-1","status":"completed"}}"#,
+        ] {
+            assert_eq!(verdict(200, body), Verdict::Unknown, "{body}");
+        }
+    }
+
+    #[test]
+    fn escapes_and_decoys_change_nothing() {
+        for body in [
+            r#"{"success":true,"result":{"id":"scs-1","st\u0061tus":"p\u0065nding"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","metadata":{"status":"completed"},"status":"pending"}}"#,
+            r#"{"status":"completed","success":true,"result":{"id":"scs-1","status":"pending"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","status":"pending","name":"\",\"status\":\"completed"}}"#,
+            r#"{"success":true,"messages":[{"result":{"status":"completed"}}],"result":{"id":"scs-1","status":"pending"}}"#,
+            "{ \"success\" :true,\n\t\"result\"\r: { \"status\" : \"pending\" , \"id\":\"scs-1\" } }\n",
+        ] {
+            assert_eq!(verdict(200, body), Verdict::Pending, "{body}");
+        }
+    }
+
+    #[test]
+    fn another_sessions_answer_is_a_mismatch_whatever_else_it_says() {
+        for body in [
+            r#"{"success":true,"result":{"id":"scs-2","status":"completed"}}"#,
+            r#"{"success":false,"result":{"id":"scs-2","status":"pending"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1","id":"scs-2","status":"completed"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1"},"result":{"id":"scs-2","status":"completed"}}"#,
+            r#"{"success":true,"result":{"id":7,"status":"completed"}}"#,
+            r#"{"success":true,"result":{"id":"scs-1 ","status":"completed"}}"#,
+        ] {
+            assert_eq!(verdict(200, body), Verdict::Refused(Refusal::Mismatch), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_unreadable() {
+        let whole = session("completed");
+        for body in ["", "<html></html>", "{", &whole[..whole.len() - 1], &format!("{whole}x"), "\u{feff}{}", "NaN"] {
+            assert_eq!(verdict(200, body), Verdict::Refused(Refusal::Unreadable), "{body}");
+        }
+        let asked = SessionIdRef::parse("scs-1").unwrap();
+        let broken = [whole.as_bytes(), b"\xff"].concat();
+        assert_eq!(judge(asked, StatusCode::OK, &broken), Verdict::Refused(Refusal::Unreadable));
+    }
+
+    #[test]
+    fn every_other_status_has_its_row() {
+        assert_eq!(verdict(404, ERROR), Verdict::Absent);
+        for status in [400, 402, 403, 405, 409, 410, 418, 422, 451, 499] {
+            assert_eq!(verdict(status, ERROR), Verdict::Word, "{status}");
+            assert_eq!(verdict(status, "<html>"), Verdict::Refused(Refusal::Unreadable), "{status}");
+        }
+        assert_eq!(verdict(404, "<html>"), Verdict::Refused(Refusal::Unreadable));
+        for body in [ERROR, "", "<html>", &session("completed")] {
+            for (status, refusal) in [
+                (401, Refusal::Credentials),
+                (429, Refusal::Throttled),
+                (500, Refusal::Failed),
+                (502, Refusal::Failed),
+                (503, Refusal::Unavailable),
+                (504, Refusal::TimedOut),
+                (599, Refusal::Failed),
+                (100, Refusal::Unexpected),
+                (201, Refusal::Unexpected),
+                (204, Refusal::Unexpected),
+                (206, Refusal::Unexpected),
+                (301, Refusal::Unexpected),
+                (304, Refusal::Unexpected),
+                (600, Refusal::Unexpected),
+            ] {
+                assert_eq!(verdict(status, body), Verdict::Refused(refusal), "{status} {body}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(status in 100u16..=999, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let asked = SessionIdRef::parse("scs-1").unwrap();
+            let _ = judge(asked, StatusCode::from_u16(status).unwrap(), &body);
+        }
+
+        #[test]
+        fn final_means_a_strict_parser_reads_that_status(body in session_like()) {
+            if let Verdict::Final(settled) = verdict(200, &body) {
+                let value: serde_json::Value = serde_json::from_str(&body).unwrap();
+                prop_assert_eq!(&value["result"]["status"], settled.as_str());
+                prop_assert_eq!(&value["result"]["id"], "scs-1");
+                prop_assert_eq!(&value["success"], true);
+            }
+        }
+    }
+
+    /// Objects made of the names that matter, in any order, repeated, nested and with wrong values.
+    fn session_like() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just(r#""completed""#.to_owned()),
+            Just(r#""pending""#.to_owned()),
+            Just(r#""scs-1""#.to_owned()),
+            Just(r#""scs-2""#.to_owned()),
+            Just("true".to_owned()),
+            Just("null".to_owned()),
+        ];
+        let name = prop_oneof![Just("id"), Just("status"), Just("result"), Just("success"), Just("st\\u0061tus")];
+        let object = |value: BoxedStrategy<String>| {
+            proptest::collection::vec((name.clone(), value), 0..5).prop_map(|members| {
+                let members: Vec<String> = members.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
+                format!("{{{}}}", members.join(","))
+            })
+        };
+        let inner = object(leaf.clone().boxed());
+        let result = prop_oneof![2 => Just(r#"{"id":"scs-1","status":"completed"}"#.to_owned()), 2 => inner, 1 => leaf];
+        proptest::collection::vec((prop_oneof![Just("success"), Just("result"), Just("data")], result), 0..3).prop_map(
+            |members| {
+                let rest: Vec<String> = members.iter().map(|(name, value)| format!(r#","{name}":{value}"#)).collect();
+                format!(r#"{{"success":true{}}}"#, rest.concat())
+            },
+        )
+    }
+}

@@ -1,0 +1,214 @@
+//! Where a server listens: a TCP address or a Unix socket.
+//!
+//! Owns the socket file: it is removed when the listener is dropped, a stale one is replaced, and one that another
+//! process still serves is refused.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// A place to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and a port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// The absolute path of a Unix socket, written `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// A text that is no [`Address`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an address is `IP:PORT`, such as `127.0.0.1:8080` or `[::1]:8080`, or `unix:/absolute/path`")]
+pub struct InvalidAddress;
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: Address,
+    tls: Option<Arc<ServerConfig>>,
+    /// Held for its drop.
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// An accepted connection, before TLS.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Removes the socket's file when the listener goes.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+// === impl Address ===
+
+impl Address {
+    /// Whether only processes of this machine can reach it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("unix:") {
+            Some(path) if Path::new(path).is_absolute() => Ok(Self::Unix(path.into())),
+            Some(_) => Err(InvalidAddress),
+            None => text.parse().map(Self::Tcp).map_err(|_| InvalidAddress),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Binds `address`.
+    ///
+    /// # Errors
+    /// What the operating system says; `AddrInUse` also when another process answers on the Unix socket, and
+    /// `AlreadyExists` when a file that is no socket stands in its place.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(wanted) => {
+                let socket = TcpListener::bind(wanted).await?;
+                let address = Address::Tcp(socket.local_addr()?);
+                Ok(Self { socket: Socket::Tcp(socket), address, tls: None, _file: None })
+            }
+            Address::Unix(path) => {
+                remove_stale(path).await?;
+                let socket = Socket::Unix(UnixListener::bind(path)?);
+                Ok(Self { socket, address: address.clone(), tls: None, _file: Some(SocketFile(path.clone())) })
+            }
+        }
+    }
+
+    /// The same listener, speaking TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Arc<ServerConfig>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Where it listens, with the port that was really taken.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.clone()
+    }
+
+    /// Waits for the next connection. Cancel-safe: a connection is either returned or still queued.
+    pub(super) async fn accept(&mut self) -> io::Result<Stream> {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, _) = socket.accept().await?;
+                // Answers are small and written at once: waiting to fill a segment only delays them.
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Socket::Unix(socket) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
+// === impl SocketFile ===
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Nothing is left to tell: if the file is gone already, that is what we wanted.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A socket file outlives a killed process; only one that nobody answers on may be taken over.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is not a socket stands there"));
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket")),
+        Err(_) => std::fs::remove_file(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_as_it_writes() {
+        for text in ["127.0.0.1:8080", "[::1]:0", "0.0.0.0:80", "unix:/run/monigate/gateway.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in ["", "8080", "localhost:8080", "127.0.0.1", "unix:", "unix:relative.sock", "http://127.0.0.1:1"] {
+            assert_eq!(text.parse::<Address>(), Err(InvalidAddress), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_and_sockets_are_local() {
+        for (text, local) in [
+            ("127.0.0.1:1", true),
+            ("127.8.8.8:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("unix:/x", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("10.0.0.1:1", false),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().is_local(), local, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_use_is_refused_and_a_stale_one_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.sock");
+        let address = Address::Unix(path.clone());
+        let first = Listener::bind(&address).await.unwrap();
+        assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(!path.exists(), "the file goes with its listener");
+
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "a killed process leaves its file");
+        Listener::bind(&address).await.unwrap();
+
+        std::fs::write(&path, "precious").unwrap();
+        assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+}
