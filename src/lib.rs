@@ -1,5 +1,7 @@
 //! monigate
 
+pub mod admin;
+pub mod gateway;
 pub mod lookup;
 pub mod monime;
 pub mod secret;

@@ -1,16 +1,300 @@
 //! What became of this session? From memory when it can no longer change, else from Monime, once for everyone who asks.
+//!
+//! Two structures, one rule each: the store holds answers that were judged storable, and a reader trusts nothing but
+//! their moments; the flights map holds at most one current flight for a key, and only a current flight may write the
+//! store. Refuses to know HTTP callers, credentials or the wire.
 
+mod answer;
+mod flight;
+mod pending;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long each kind of answer counts as fresh. Zero means that it is not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ttl {
-    /// For `completed`.
-    pub completed: Duration,
-    /// For `cancelled`.
-    pub cancelled: Duration,
-    /// For `expired`.
-    pub expired: Duration,
-    /// For a 404.
-    pub absent: Duration,
+use http::StatusCode;
+use tokio::time::Instant;
+use tower::{Service, ServiceExt};
+
+pub use answer::{Answer, Monimes};
+pub(crate) use answer::{CACHE_STATUS, X_REQUEST_ID};
+pub use pending::PollAfter;
+pub use store::Ttl;
+
+use crate::monime::{Final, Key, KeyRef, Refusal, SessionId, SpaceId, Verdict};
+use crate::telemetry::{Metrics, Outcome};
+use crate::upstream::{Failure, Fetch, Reply};
+use flight::{Boarded, Flights, Ticket, Waiting};
+use pending::PendingKeys;
+use store::Store;
+
+/// Looks sessions up; clones share the memory. `F` is whoever can ask Monime.
+#[derive(Debug)]
+pub struct Lookups<F> {
+    shared: Arc<Shared<F>>,
+}
+
+#[derive(Debug)]
+struct Shared<F> {
+    fetch: F,
+    store: Store,
+    ttl: Ttl,
+    flights: Flights<Landing>,
+    pending: PendingKeys,
+    /// How the last flight came out, and when.
+    last_landing: Mutex<Option<(&'static str, Instant)>>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a flight brought, for everyone who waited on it.
+type Landing = Result<Landed, Arc<Error>>;
+
+/// A landing that can be told to callers.
+#[derive(Debug, Clone)]
+struct Landed {
+    answer: Arc<Answer>,
+    how: How,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// It is in the store now.
+    Stored,
+    /// It is only for those who waited.
+    Passed,
+    /// It is the kept answer that Monime's new word must not replace.
+    Kept,
+}
+
+/// What one caller is told.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Monime's answer.
+    pub answer: Arc<Answer>,
+    /// How this caller came by it.
+    pub outcome: Outcome,
+    /// Whether the answer is now in the store.
+    pub stored: bool,
+}
+
+/// Why a lookup has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Monime answered, but not what may be passed on.
+    #[error("Monime's answer is refused: {0:?}")]
+    Refused(Refusal, Monimes),
+    /// Monime did not answer.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The flight ended without a landing, which is a bug.
+    #[error("the lookup was lost")]
+    Lost,
+}
+
+/// What a purge takes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purge {
+    /// One session, in all its versions.
+    Session(SpaceId, SessionId),
+    /// A whole space.
+    Space(SpaceId),
+    /// Everything.
+    All,
+}
+
+// === impl Lookups ===
+
+impl<F> Clone for Lookups<F> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<F> Lookups<F>
+where
+    F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    /// An empty memory of at most `max_size` bytes in front of `fetch`. `rate` is how many lookups a second Monime
+    /// grants; it only paces what callers are told about polling.
+    #[must_use]
+    pub fn new(fetch: F, max_size: u64, ttl: Ttl, rate: u32, metrics: Arc<Metrics>) -> Self {
+        let store = Store::new(max_size, &ttl, Arc::clone(&metrics));
+        let shared =
+            Shared { fetch, store, ttl, flights: Flights::default(), pending: PendingKeys::new(rate), metrics };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The kept answer, if it is fresh. Allocates nothing and waits for nobody.
+    #[must_use]
+    pub fn recall(&self, key: KeyRef<'_>) -> Option<Arc<Answer>> {
+        self.shared.store.fresh(key, Instant::now())
+    }
+
+    /// Joins the current flight for `key`, or starts one. With `refresh`, a fresh answer in memory does not do.
+    ///
+    /// Boarding happens in this call, waiting in the returned future. Cancel-safe: dropping it leaves the flight to
+    /// those who still wait, and to the store.
+    pub fn ask(&self, key: &Key, refresh: bool) -> impl Future<Output = Result<Told, Arc<Error>>> + Send + use<F> {
+        let shared = &self.shared;
+        let reread = || if refresh { None } else { shared.store.fresh(key.as_ref(), Instant::now()) };
+        let boarded = match shared.flights.board(key, reread) {
+            Boarded::Landed(answer) => Ok(Told { answer, outcome: Outcome::Hit, stored: true }),
+            Boarded::Joined(waiting) => Err((waiting, false)),
+            Boarded::Leads(waiting, ticket) => {
+                tokio::spawn(fly(Arc::clone(&self.shared), ticket));
+                Err((waiting, true))
+            }
+        };
+        async move {
+            match boarded {
+                Ok(told) => Ok(told),
+                Err((waiting, leads)) => wait(waiting, leads).await,
+            }
+        }
+    }
+
+    /// Takes answers out of memory, and keeps flights that are under way from storing theirs. Returns how many
+    /// answers were removed.
+    pub fn purge(&self, purge: &Purge) -> u64 {
+        let matches = |key: &Key| match purge {
+            Purge::Session(space, id) => key.space == *space && key.id == *id,
+            Purge::Space(space) => key.space == *space,
+            Purge::All => true,
+        };
+        self.shared.flights.ground(matches);
+        self.shared.store.remove_all(matches)
+    }
+
+    /// When callers of a pending session should ask again.
+    #[must_use]
+    pub fn poll_after(&self) -> PollAfter {
+        self.shared.pending.poll_after(Instant::now())
+    }
+
+    /// How the last flight came out, as a word of [`Verdict`] or [`Failure`], and how long ago.
+    #[must_use]
+    pub fn last_landing(&self) -> Option<(&'static str, Duration)> {
+        let last = *self.shared.last_landing.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|(word, at)| (word, at.elapsed()))
+    }
+
+    /// Lets the store drop what it must and reports sizes. To be called every second or so: the store does not sweep
+    /// by itself.
+    pub fn sweep(&self) {
+        self.shared.store.sweep();
+        let metrics = &self.shared.metrics;
+        metrics.cache_entries.set(i64::try_from(self.shared.store.entries()).unwrap_or(i64::MAX));
+        metrics.cache_weight.set(i64::try_from(self.shared.store.weight()).unwrap_or(i64::MAX));
+        metrics.flights.set(i64::try_from(self.shared.flights.len()).unwrap_or(i64::MAX));
+    }
+}
+
+async fn wait(waiting: Waiting<Landing>, leads: bool) -> Result<Told, Arc<Error>> {
+    // A channel that closed without a landing means that the flight's task died; everyone is told, nobody hangs.
+    let landed = waiting.landing().await.ok_or_else(|| Arc::new(Error::Lost))??;
+    let outcome = match (landed.how, leads, landed.answer.verdict()) {
+        (How::Kept, _, _) => Outcome::Stale,
+        (How::Stored | How::Passed, false, _) => Outcome::Joined,
+        (How::Stored | How::Passed, true, Verdict::Pending) => Outcome::Pending,
+        (How::Stored | How::Passed, true, _) => Outcome::Miss,
+    };
+    Ok(Told { answer: landed.answer, outcome, stored: matches!(landed.how, How::Stored) })
+}
+
+/// A flight's whole life. The ticket removes the flight on drop, so that a panic here wakes everyone too.
+async fn fly<F>(shared: Arc<Shared<F>>, ticket: Ticket<Landing>)
+where
+    F: Service<Fetch, Response = Reply, Error = Failure> + Clone,
+{
+    let key = ticket.key().clone();
+    // From before the request: Monime may have judged the session the moment it was asked.
+    let asked_at = Instant::now();
+    let answered =
+        shared.fetch.clone().oneshot(Fetch { key: key.clone() }).await.map_err(Error::Failed).and_then(|reply| {
+            let answer = Answer::judge(key.id.as_ref(), reply, asked_at, &shared.ttl);
+            shared.metrics.upstream_answer(answer.verdict().as_str());
+            match answer.verdict() {
+                Verdict::Refused(refusal) => Err(Error::Refused(refusal, answer.into_monimes())),
+                Verdict::Word if answer.status() == StatusCode::FORBIDDEN => {
+                    tracing::warn!(space = %key.space, "Monime forbids the lookup: the token's scope, or test mode");
+                    Ok(answer)
+                }
+                Verdict::Final(_) | Verdict::Pending | Verdict::Unknown | Verdict::Absent | Verdict::Word => Ok(answer),
+            }
+        });
+    shared.note(&key, &answered);
+    ticket.land(|current| match answered {
+        Ok(answer) if current => Ok(settle(&shared, key, answer)),
+        // A purge grounded this flight: it answers those who waited, but what it knows is older than the purge.
+        Ok(answer) => Ok(Landed { answer: Arc::new(answer), how: How::Passed }),
+        Err(error) => Err(Arc::new(error)),
+    });
+}
+
+impl<F> Shared<F> {
+    fn note(&self, key: &Key, answered: &Result<Answer, Error>) {
+        let now = Instant::now();
+        let word = match answered {
+            Ok(answer) => answer.verdict().as_str(),
+            Err(error) => error.as_str(),
+        };
+        if word == Verdict::Pending.as_str() {
+            self.pending.saw(key, now);
+        }
+        *self.last_landing.lock().unwrap_or_else(PoisonError::into_inner) = Some((word, now));
+    }
+}
+
+impl Error {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal, _) => Verdict::Refused(*refusal).as_str(),
+            Self::Failed(failure) => failure.as_str(),
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What a landing does to the store; called inside the flights' lock, by the current flight only.
+fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
+    let now = Instant::now();
+    let verdict = answer.verdict();
+    let supersedes = match verdict {
+        Verdict::Final(_) => None,
+        Verdict::Pending | Verdict::Unknown | Verdict::Absent => shared.store.fresh(key.as_ref(), now),
+        Verdict::Word | Verdict::Refused(_) => return Landed { answer: Arc::new(answer), how: How::Passed },
+    };
+    if let Some(kept) = supersedes {
+        if kept.verdict() == Verdict::Final(Final::Completed) {
+            shared.metrics.status_regressions.inc();
+            tracing::warn!(
+                verdict = verdict.as_str(),
+                "Monime's answer went back behind a completed one, which is kept"
+            );
+            return Landed { answer: kept, how: How::Kept };
+        }
+        // Monime's newest word contradicts what was kept: telling the old one again would make callers see both by turns.
+        shared.store.remove(key.as_ref());
+    }
+    let answer = Arc::new(answer);
+    let stored = shared.store.keep(key, &answer, now);
+    Landed { answer, how: if stored { How::Stored } else { How::Passed } }
+}
+
+/// Sweeps `lookups` for as long as the returned future is polled.
+pub async fn sweep_every<F>(lookups: Lookups<F>, period: Duration)
+where
+    F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    let mut ticks = tokio::time::interval(period);
+    loop {
+        ticks.tick().await;
+        lookups.sweep();
+    }
 }

@@ -1,78 +1,73 @@
-//! Asking Monime: one fixed origin, one request built from a typed key, one complete reply or one failure.
+//! Asking Monime: a typed key in, one complete reply or one failure out.
+//!
+//! Owns everything that touches the wire: the pooled client, the credential, the deadlines, the bound on bodies.
+//! Refuses to know what an answer means: that is `monime::verdict`'s, and what to do about it is `lookup`'s.
 
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+mod client;
+mod credentials;
+mod deadline;
+mod failure;
+mod observe;
+mod origin;
+mod read;
 
-use http::Uri;
-use http::uri::{Authority, Scheme};
+use std::sync::Arc;
 
-/// The one place that requests go to: scheme, host and port, nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    pub(crate) scheme: Scheme,
-    pub(crate) authority: Authority,
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version};
+use tower::ServiceBuilder;
+use tower::util::BoxCloneSyncService;
+
+pub use client::{Client, InvalidCa};
+pub use failure::{Bound, Failure, Unreadable};
+pub use origin::{InvalidOrigin, Origin, Timeouts};
+
+use crate::monime::Key;
+use crate::secret::Secret;
+use crate::telemetry::Metrics;
+use credentials::Credentials;
+use deadline::Deadline;
+use observe::Observe;
+use read::Read;
+
+/// A lookup that has to go to Monime.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// What is asked for.
+    pub key: Key,
 }
 
-/// A text that is no [`Origin`]. Never carries the text: a URL may hold a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidOrigin {
-    /// Not an absolute `http` or `https` URL.
-    #[error("a base URL is `https://host` or `https://host:port`")]
-    Url,
-    /// A user name or a password stands before the host.
-    #[error("a base URL carries no user name and no password")]
-    UserInfo,
-    /// A path, a query or a fragment follows the host.
-    #[error("a base URL ends after the host: the paths are Monime's own")]
-    Path,
-    /// Plain http to another machine, where the token could be read on the way.
-    #[error("plain http is only for 127.0.0.0/8, [::1] and localhost: the token would travel readable")]
-    Plain,
+/// A complete answer of Monime's, decoded, with the headers that may be passed on and no others.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The protocol it came by, for `Via`.
+    pub protocol: Version,
+    /// `Content-Type`, `Retry-After` and Monime's diagnostic headers; copies, which pin no read buffer.
+    pub headers: HeaderMap,
+    /// The body, byte for byte; empty for statuses whose body nobody may see.
+    pub body: Bytes,
 }
 
-/// The longest that one lookup may take, in three nested bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a new connection: name, TCP and TLS.
-    pub connect: Duration,
-    /// For one request, from asking for a connection to the last byte of the body.
-    pub attempt: Duration,
-    /// For everything that one flight does.
-    pub total: Duration,
-}
+/// Whoever can answer a [`Fetch`]: always ready, cancel-safe (dropping the future aborts the request).
+pub type Upstream = BoxCloneSyncService<Fetch, Reply, Failure>;
 
-impl FromStr for Origin {
-    type Err = InvalidOrigin;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uri: Uri = text.parse().map_err(|_| InvalidOrigin::Url)?;
-        let parts = uri.into_parts();
-        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(InvalidOrigin::Url) };
-        if authority.as_str().contains('@') {
-            return Err(InvalidOrigin::UserInfo);
-        }
-        if authority.host().is_empty() || (scheme != Scheme::HTTP && scheme != Scheme::HTTPS) {
-            return Err(InvalidOrigin::Url);
-        }
-        // `http` drops a fragment without a word, so it is looked for in the text.
-        if parts.path_and_query.is_some_and(|path| path != "/") || text.contains('#') {
-            return Err(InvalidOrigin::Path);
-        }
-        if scheme == Scheme::HTTP && !is_loopback(authority.host()) {
-            return Err(InvalidOrigin::Plain);
-        }
-        Ok(Self { scheme, authority })
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.authority)
-    }
+/// Everything between a lookup and the wire, outermost first.
+#[must_use]
+pub fn upstream(client: Client, token: Arc<Secret>, timeouts: Timeouts, metrics: Arc<Metrics>) -> Upstream {
+    let origin = client.origin().clone();
+    let stack = ServiceBuilder::new()
+        // Whatever happens below, whoever waits knows when it ends.
+        .layer_fn(|inner| Deadline::total(inner, timeouts.total))
+        // Below the total deadline, so that each request to Monime is counted, also one that ran out of time.
+        .layer_fn(|inner| Observe::new(inner, Arc::clone(&metrics)))
+        // Bounds the body too: a reply counts when its last byte is there.
+        .layer_fn(|inner| Deadline::attempt(inner, timeouts.attempt))
+        // Above the credential, which it must be able to recognise in what comes back.
+        .layer_fn(|inner| Read::new(inner, origin.clone(), Arc::clone(&token)))
+        // Last before the wire: nothing above ever holds a request with the token in it.
+        .layer_fn(|inner| Credentials::new(inner, Arc::clone(&token)))
+        .service(client);
+    BoxCloneSyncService::new(stack)
 }

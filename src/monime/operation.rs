@@ -16,6 +16,8 @@ pub struct Operation {
 
 /// The operation whose answers monigate keeps.
 pub const GET_CHECKOUT_SESSION: &str = "GetCheckoutSession";
+/// The path template of that operation.
+pub const CHECKOUT_SESSION: &str = "/v1/checkout-sessions/{}";
 
 macro_rules! operations {
     ($($method:ident $path:literal $id:literal,)*) => {
@@ -74,6 +76,11 @@ operations! {
 /// The operations whose path template `path` fits, whatever their method.
 pub fn at(path: &str) -> impl Iterator<Item = &'static Operation> {
     OPERATIONS.iter().filter(move |operation| fits(operation.path, path))
+}
+
+/// The methods that Monime has at a path template.
+pub fn methods(template: &str) -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().filter(move |operation| operation.path == template).map(|operation| operation.method)
 }
 
 fn fits(template: &str, path: &str) -> bool {

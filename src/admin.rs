@@ -1,0 +1,263 @@
+//! The operator's side, on a listener of its own.
+//!
+//! - `GET /livez`: 200 while the process turns; never looks at Monime.
+//! - `GET /readyz`: 200 when requests may be sent here, else 503; `?verbose` says why, and how Monime does.
+//! - `GET /metrics`: Prometheus text.
+//! - `GET /config`: the effective configuration, redacted, with the source of each key.
+//! - `POST /purge`: takes answers out of memory.
+//!
+//! On an address that other machines can reach, only the first three are open. Refuses to show a secret, and to purge
+//! anything on a request that it does not understand to the last field.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, Limited};
+use prometheus::TextEncoder;
+use serde::Deserialize;
+use tower::Service;
+
+use crate::lookup::Purge;
+use crate::monime::{Envelope, SessionId, SpaceId};
+use crate::telemetry::Metrics;
+
+/// The longest purge request: two ids and their names fit many times.
+const MAX_PURGE: usize = 4 * 1024;
+
+type Answer = Response<Full<Bytes>>;
+
+/// What the admin listener can see and do.
+pub struct Admin {
+    /// Whether only processes of this machine can reach it.
+    pub local: bool,
+    /// Whether requests may be sent here.
+    pub readiness: Readiness,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The effective configuration as JSON, redacted.
+    pub config: Bytes,
+    /// The memory.
+    pub memory: Arc<dyn Memory>,
+}
+
+/// What an operator may know of the lookups and do to them.
+pub trait Memory: Send + Sync {
+    /// Removes answers; returns how many.
+    fn purge(&self, purge: &Purge) -> u64;
+    /// Brings the sizes in the metrics up to date.
+    fn sweep(&self);
+    /// How Monime's last answer came out, in words.
+    fn upstream(&self) -> String;
+}
+
+/// Whether requests may be sent here. Clones share the state.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+/// The admin service. Always ready; never fails.
+#[derive(Clone)]
+pub struct AdminService(Arc<Admin>);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeRequest {
+    space: Option<String>,
+    id: Option<String>,
+    all: Option<bool>,
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    const STARTING: u8 = 0;
+    const READY: u8 = 1;
+    const DRAINING: u8 = 2;
+
+    /// From now on requests are answered.
+    pub fn ready(&self) {
+        self.0.store(Self::READY, Ordering::Release);
+    }
+
+    /// From now on requests should go elsewhere.
+    pub fn draining(&self) {
+        self.0.store(Self::DRAINING, Ordering::Release);
+    }
+
+    /// Whether requests should be sent here, and the word for it.
+    #[must_use]
+    pub fn state(&self) -> (bool, &'static str) {
+        match self.0.load(Ordering::Acquire) {
+            Self::STARTING => (false, "starting"),
+            Self::READY => (true, "ready"),
+            _ => (false, "draining"),
+        }
+    }
+}
+
+// === impl AdminService ===
+
+impl AdminService {
+    /// Serves `admin`.
+    #[must_use]
+    pub fn new(admin: Admin) -> Self {
+        Self(Arc::new(admin))
+    }
+}
+
+impl std::fmt::Debug for AdminService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminService").field("readiness", &self.0.readiness).finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for AdminService
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let admin = Arc::clone(&self.0);
+        Box::pin(async move { Ok(admin.answer(request).await) })
+    }
+}
+
+// === impl Admin ===
+
+impl Admin {
+    async fn answer<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match (request.uri().path(), reads) {
+            ("/livez", true) => plain(StatusCode::OK, "alive\n".into()),
+            ("/readyz", true) => self.readyz(request.uri().query()),
+            ("/metrics", true) => self.metrics(),
+            ("/config" | "/purge", _) if !self.local => error(
+                StatusCode::FORBIDDEN,
+                "admin_loopback_only",
+                "This endpoint is open only where no other machine can reach it. Bind admin.address to loopback.",
+            ),
+            ("/config", true) => typed(StatusCode::OK, "application/json", self.config.clone()),
+            ("/purge", _) if *request.method() == Method::POST => self.purge(request).await,
+            ("/purge", _) => not_allowed("POST"),
+            ("/livez" | "/readyz" | "/metrics" | "/config", false) => not_allowed("GET, HEAD"),
+            _ => error(
+                StatusCode::NOT_FOUND,
+                "admin_route_unknown",
+                "There are /livez, /readyz, /metrics, /config and /purge here.",
+            ),
+        }
+    }
+
+    fn readyz(&self, query: Option<&str>) -> Answer {
+        let (ready, state) = self.readiness.state();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
+        if !verbose {
+            return plain(status, format!("{state}\n"));
+        }
+        // Monime's trouble is shown and not judged: taking every gateway out of service would help nobody.
+        plain(status, format!("gateway: {state}\ncredential: loaded\nmonime: {}\n", self.memory.upstream()))
+    }
+
+    fn metrics(&self) -> Answer {
+        self.memory.sweep();
+        let text = TextEncoder::new().encode_to_string(&self.metrics.registry().gather());
+        match text {
+            Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
+            Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "admin_internal", "The metrics could not be written."),
+        }
+    }
+
+    async fn purge<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        // A browser cannot send this type across origins without asking first, so no web page can purge.
+        let json = request.headers().get(CONTENT_TYPE).is_some_and(is_json);
+        if !json {
+            return bad_purge("Content-Type must be application/json.");
+        }
+        let Ok(body) = Limited::new(request.into_body(), MAX_PURGE).collect().await else {
+            return bad_purge("The body is longer than 4 KiB, or broke off.");
+        };
+        match parse_purge(&body.to_bytes()) {
+            Ok(purge) => {
+                let purged = self.memory.purge(&purge);
+                tracing::info!(purged, "purged");
+                typed(StatusCode::OK, "application/json", format!("{{\"purged\":{purged}}}").into())
+            }
+            Err(why) => bad_purge(why),
+        }
+    }
+}
+
+fn parse_purge(body: &[u8]) -> Result<Purge, &'static str> {
+    const FORMS: &str = "The body must be {\"space\":…,\"id\":…}, {\"space\":…} or {\"all\":true}, and nothing else.";
+    let request: PurgeRequest = serde_json::from_slice(body).map_err(|_| FORMS)?;
+    let space = |space: String| SpaceId::parse(&space).map_err(|_| "`space` is not a space id.");
+    let id = |id: String| SessionId::parse(&id).map_err(|_| "`id` is not a session id.");
+    match (request.space, request.id, request.all) {
+        (Some(named), Some(asked), None) => Ok(Purge::Session(space(named)?, id(asked)?)),
+        (Some(named), None, None) => Ok(Purge::Space(space(named)?)),
+        (None, None, Some(true)) => Ok(Purge::All),
+        _ => Err(FORMS),
+    }
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+fn bad_purge(why: &str) -> Answer {
+    error(StatusCode::BAD_REQUEST, "admin_purge_invalid", &format!("{why} Nothing was purged."))
+}
+
+fn not_allowed(allow: &'static str) -> Answer {
+    let mut answer =
+        error(StatusCode::METHOD_NOT_ALLOWED, "admin_method_not_allowed", "The Allow header says how to ask.");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    answer
+}
+
+fn error(status: StatusCode, reason: &str, message: &str) -> Answer {
+    typed(status, "application/json", Envelope::new(status, reason, message).to_bytes())
+}
+
+fn plain(status: StatusCode, text: String) -> Answer {
+    typed(status, "text/plain; charset=utf-8", text.into())
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests;

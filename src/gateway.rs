@@ -1,0 +1,78 @@
+//! The HTTP face: a request of a caller in, an answer in Monime's shapes out, whatever happens.
+//!
+//! Owns the stack that a request passes, in one expression, and what requests and answers look like. Refuses to know
+//! sockets, the wire to Monime, or what an answer means.
+
+mod admit;
+mod answering;
+mod conditional;
+mod directives;
+mod measure;
+mod recall;
+mod rescue;
+mod route;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use tower::{Service, ServiceBuilder};
+
+use crate::lookup::Lookups;
+use crate::monime::{SpaceId, Version};
+use crate::telemetry::Metrics;
+use crate::upstream::{Failure, Fetch, Reply};
+use admit::Admit;
+use measure::Measure;
+use recall::{Ask, Recall};
+use rescue::Rescue;
+
+/// What callers may ask for on an open listener, and how long they may wait.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The space of a request that names none.
+    pub default_space: Option<SpaceId>,
+    /// Every space that may be named.
+    pub spaces: Vec<SpaceId>,
+    /// The version of a request that names none.
+    pub version: Version,
+    /// Every version that may be named.
+    pub versions: Vec<Version>,
+    /// Whether a caller's `no-cache` is honoured.
+    pub callers_may_refresh: bool,
+    /// How long a caller waits that does not say how long, and the most that it can say.
+    pub patience: Duration,
+    /// How many requests may wait on Monime at once.
+    pub max_in_flight: usize,
+}
+
+/// Everything between a caller's request and a lookup, outermost first. Always ready; never fails.
+pub fn gateway<F, B>(
+    lookups: Lookups<F>,
+    terms: Terms,
+    metrics: Arc<Metrics>,
+) -> impl Service<Request<B>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Sync
++ 'static
+where
+    F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+    B: Body + Send + 'static,
+{
+    ServiceBuilder::new()
+        // Outermost: every request is counted once, also one that is refused, that fails, or whose caller leaves.
+        .layer_fn(|inner| Measure::new(inner, Arc::clone(&metrics)))
+        // Above all that can refuse or fail: from here on there is always an answer.
+        .layer_fn(Rescue::new)
+        // Reads the request. A hit ends here, in this very call: no queue, no lock, no allocation for a future.
+        .layer_fn(|inner| Recall::new(inner, lookups.clone(), terms.clone()))
+        // Below the hits, so that a crowd that waits on Monime never costs a caller an answer that is already here.
+        .layer_fn(|inner| Admit::new(inner, terms.max_in_flight))
+        .service(Ask::new(lookups.clone()))
+}

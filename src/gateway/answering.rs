@@ -1,0 +1,99 @@
+//! From a kept or a fresh answer to the response that one caller gets.
+//!
+//! Owns what depends on the caller and the moment: `Age`, `Cache-Status`, `Monigate-Poll-After`, 304. Everything else
+//! was written when the answer was judged, and is only copied.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use tokio::time::Instant;
+
+use super::conditional;
+use super::measure::Served;
+use crate::lookup::{Answer, CACHE_STATUS, PollAfter, Told};
+use crate::monime::Verdict;
+use crate::monime::operation::GET_CHECKOUT_SESSION;
+use crate::telemetry::Outcome;
+
+/// Seconds after which a pending session should be asked for again. Not `Retry-After`: SDKs sleep on that one.
+const POLL_AFTER: HeaderName = HeaderName::from_static("monigate-poll-after");
+
+/// A fresh answer from memory.
+pub(super) fn hit(answer: &Answer, request: &HeaderMap) -> Served {
+    let now = Instant::now();
+    let mut response = response(answer, request);
+    let headers = response.headers_mut();
+    headers.insert(AGE, HeaderValue::from(answer.age(now)));
+    headers.insert(CACHE_STATUS, text(format_args!("monigate; hit; ttl={}", answer.ttl(now))));
+    served(response, Outcome::Hit)
+}
+
+/// What a flight brought.
+pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: PollAfter) -> Served {
+    if told.outcome == Outcome::Hit {
+        return hit(&told.answer, request);
+    }
+    let now = Instant::now();
+    let mut response = response(&told.answer, request);
+    let headers = response.headers_mut();
+    if told.outcome == Outcome::Stale {
+        headers.insert(AGE, HeaderValue::from(told.answer.age(now)));
+        headers.insert(CACHE_STATUS, text(format_args!("monigate; hit; ttl={}; detail=stale", told.answer.ttl(now))));
+    } else {
+        headers.remove(AGE);
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(forwarded(told)));
+    }
+    if told.answer.verdict() == Verdict::Pending {
+        headers.insert(POLL_AFTER, HeaderValue::from(poll_after.0));
+    }
+    served(response, told.outcome)
+}
+
+fn response(answer: &Answer, request: &HeaderMap) -> Response<Full<Bytes>> {
+    let mut headers = answer.headers().clone();
+    let (status, body) = if conditional::holds(request, &headers) {
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(CONTENT_TYPE);
+        (StatusCode::NOT_MODIFIED, Bytes::new())
+    } else {
+        (answer.status(), answer.body().clone())
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn served(response: Response<Full<Bytes>>, outcome: Outcome) -> Served {
+    Served { response, outcome, operation: GET_CHECKOUT_SESSION, failure: None }
+}
+
+/// `Cache-Status` of an answer that came from Monime for this request, or for one that it joined.
+fn forwarded(told: &Told) -> &'static str {
+    let joined = told.outcome == Outcome::Joined;
+    match (joined, told.answer.verdict()) {
+        (false, Verdict::Final(_) | Verdict::Absent) if told.stored => "monigate; fwd=miss; stored",
+        (false, Verdict::Pending) => "monigate; fwd=miss; detail=pending",
+        (false, Verdict::Absent) => "monigate; fwd=miss; detail=absent",
+        (false, Verdict::Unknown) => "monigate; fwd=miss; detail=unknown",
+        (false, Verdict::Final(_) | Verdict::Word | Verdict::Refused(_)) => "monigate; fwd=miss",
+        (true, Verdict::Pending) => "monigate; fwd=miss; collapsed; detail=pending",
+        (true, Verdict::Absent) => "monigate; fwd=miss; collapsed; detail=absent",
+        (true, Verdict::Unknown) => "monigate; fwd=miss; collapsed; detail=unknown",
+        (true, Verdict::Final(_) | Verdict::Word | Verdict::Refused(_)) => "monigate; fwd=miss; collapsed",
+    }
+}
+
+/// A header value of a few words and numbers, written without a detour over the heap.
+fn text(words: std::fmt::Arguments<'_>) -> HeaderValue {
+    let mut buffer = [0_u8; 64];
+    let mut rest = buffer.as_mut_slice();
+    // The longest value here has 53 bytes; were it ever cut off, it would still be a value.
+    let _ = rest.write_fmt(words);
+    let unused = rest.len();
+    let written = buffer.get(..buffer.len() - unused).unwrap_or_default();
+    HeaderValue::from_bytes(written).unwrap_or(HeaderValue::from_static("monigate"))
+}

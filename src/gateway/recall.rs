@@ -1,0 +1,146 @@
+//! The layer that answers from memory, and the service below it that waits for Monime.
+//!
+//! A hit is one plain function: it reads the request where it lies, reads the store once, copies a header map and a
+//! pointer to the body, and is done within the call. Only what is not in memory is copied and passed down.
+
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::Either;
+use http::Request;
+use http_body::Body;
+use tokio::time::timeout;
+use tower::Service;
+
+use super::Terms;
+use super::answering;
+use super::measure::Served;
+use super::rescue::Error;
+use super::route::{self, Refused};
+use crate::lookup::{Lookups, Told};
+use crate::monime::Key;
+use crate::upstream::{Failure, Fetch, Reply};
+
+/// A lookup that memory could not answer.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    key: Key,
+    refresh: bool,
+    patience: Duration,
+}
+
+/// Answers from memory; passes down what is not there.
+#[derive(Debug)]
+pub(super) struct Recall<F, S> {
+    memory: Arc<Memory<F>>,
+    inner: S,
+}
+
+#[derive(Debug)]
+struct Memory<F> {
+    lookups: Lookups<F>,
+    terms: Terms,
+}
+
+/// Waits for Monime, together with everyone else who wants the same.
+#[derive(Debug)]
+pub(super) struct Ask<F> {
+    lookups: Lookups<F>,
+}
+
+type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+// === impl Recall ===
+
+impl<F, S> Recall<F, S> {
+    pub(super) fn new(inner: S, lookups: Lookups<F>, terms: Terms) -> Self {
+        Self { memory: Arc::new(Memory { lookups, terms }), inner }
+    }
+}
+
+impl<F, S: Clone> Clone for Recall<F, S> {
+    fn clone(&self) -> Self {
+        Self { memory: Arc::clone(&self.memory), inner: self.inner.clone() }
+    }
+}
+
+impl<F, S, B> Service<Request<B>> for Recall<F, S>
+where
+    F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+    S: Service<Wanted, Response = Told, Error = Error>,
+    S::Future: Send + 'static,
+    B: Body,
+{
+    type Response = Served;
+    type Error = Error;
+    type Future = Either<Ready<Result<Served, Error>>, Waiting<Served>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let asked = match route::read(&request, &self.memory.terms) {
+            Ok(asked) => asked,
+            Err(refused) => return Either::Left(ready(Err(Error::Refused(refused)))),
+        };
+        if !asked.refresh
+            && let Some(answer) = self.memory.lookups.recall(asked.key)
+        {
+            return Either::Left(ready(Ok(answering::hit(&answer, request.headers()))));
+        }
+        if asked.only_if_cached {
+            return Either::Left(ready(Err(Error::Refused(Refused::NotCached))));
+        }
+        let wanted = Wanted { key: asked.key.to_owned(), refresh: asked.refresh, patience: asked.patience };
+        let told = self.inner.call(wanted);
+        let memory = Arc::clone(&self.memory);
+        let (head, _) = request.into_parts();
+        Either::Right(Box::pin(async move {
+            let told = told.await?;
+            Ok(answering::told(&told, &head.headers, memory.lookups.poll_after()))
+        }))
+    }
+}
+
+// === impl Ask ===
+
+impl<F> Ask<F> {
+    pub(super) fn new(lookups: Lookups<F>) -> Self {
+        Self { lookups }
+    }
+}
+
+impl<F> Clone for Ask<F> {
+    fn clone(&self) -> Self {
+        Self { lookups: self.lookups.clone() }
+    }
+}
+
+impl<F> Service<Wanted> for Ask<F>
+where
+    F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    type Response = Told;
+    type Error = Error;
+    type Future = Waiting<Told>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, wanted: Wanted) -> Self::Future {
+        let told = timeout(wanted.patience, self.lookups.ask(&wanted.key, wanted.refresh));
+        Box::pin(async move {
+            match told.await {
+                Ok(told) => told.map_err(Error::Lookup),
+                Err(_) => Err(Error::OutOfPatience),
+            }
+        })
+    }
+}

@@ -1,0 +1,284 @@
+//! From every way to fail to a response: the only file that picks a status for a failure.
+//!
+//! Every match is exhaustive, so that a new failure does not compile until it has its row. Says what happened and what
+//! to do, in Monime's envelope; refuses to show causes, which go to the log, or anything that Monime or an edge wrote.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt;
+use futures_util::future::Map;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::Full;
+use tower::Service;
+
+use super::measure::Served;
+use super::route::{self, Refused};
+use crate::lookup::{self, CACHE_STATUS, Monimes};
+use crate::monime::operation::{CHECKOUT_SESSION, GET_CHECKOUT_SESSION, methods};
+use crate::monime::{Envelope, Refusal};
+use crate::telemetry::Outcome;
+use crate::upstream::Failure;
+
+/// Everything that can keep a request from an answer.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// The request is at fault.
+    Refused(Refused),
+    /// Too many requests wait on Monime.
+    Overloaded,
+    /// The caller's own deadline passed.
+    OutOfPatience,
+    /// The lookup failed.
+    Lookup(Arc<lookup::Error>),
+}
+
+/// What went wrong, for the log.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) reason: &'static str,
+    pub(super) cause: Option<Arc<lookup::Error>>,
+    outcome: Outcome,
+}
+
+impl Failed {
+    pub(super) fn is_ours_or_monimes(&self) -> bool {
+        self.outcome == Outcome::Error
+    }
+}
+
+/// Turns every error of the inner service into an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Rescue<S> {
+    inner: S,
+}
+
+/// A row of the table: what a caller is told.
+struct Row(StatusCode, &'static str, &'static str);
+
+impl<S> Rescue<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S, R> Service<R> for Rescue<S>
+where
+    S: Service<R, Response = Served, Error = Error>,
+{
+    type Response = Served;
+    type Error = Infallible;
+    type Future = Map<S::Future, fn(Result<Served, Error>) -> Result<Served, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The services below are always ready: what waits, waits inside its call.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.inner.call(request).map(|result| Ok(result.unwrap_or_else(rescued)))
+    }
+}
+
+/// The answer that tells of a failure.
+fn rescued(error: Error) -> Served {
+    match error {
+        Error::Refused(refused) => refuse(refused),
+        Error::Overloaded => {
+            let mut served = fail(OVERLOADED, None);
+            retry_after(&mut served, 1);
+            served
+        }
+        Error::OutOfPatience => fail(UPSTREAM_TIMEOUT, None),
+        Error::Lookup(error) => lookup_failed(error),
+    }
+}
+
+const OVERLOADED: Row = Row(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "gateway_overloaded",
+    "Too many requests are waiting on Monime. Try again in a moment.",
+);
+const UPSTREAM_TIMEOUT: Row =
+    Row(StatusCode::GATEWAY_TIMEOUT, "gateway_upstream_timeout", "Monime did not answer in time. Try again.");
+
+fn lookup_failed(error: Arc<lookup::Error>) -> Served {
+    let row = match &*error {
+        lookup::Error::Refused(refusal, _) => upstream_refused(*refusal),
+        lookup::Error::Failed(failure) => upstream_failed(failure),
+        lookup::Error::Lost => Row(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "gateway_internal",
+            "The gateway lost this lookup. This is a bug of the gateway's; try again.",
+        ),
+    };
+    let monimes = match &*error {
+        lookup::Error::Refused(refusal, monimes) => Some((*refusal, monimes.clone())),
+        lookup::Error::Failed(_) | lookup::Error::Lost => None,
+    };
+    let mut served = fail(row, Some(error));
+    if let Some((refusal, monimes)) = monimes {
+        keep_monimes(&mut served, refusal, &monimes);
+    }
+    served
+}
+
+fn upstream_failed(failure: &Failure) -> Row {
+    match failure {
+        Failure::Unreachable(_) => {
+            Row(StatusCode::BAD_GATEWAY, "gateway_upstream_unreachable", "Monime could not be reached. Try again.")
+        }
+        Failure::TimedOut(_) => UPSTREAM_TIMEOUT,
+        Failure::Unreadable(_) => UNREADABLE,
+    }
+}
+
+const UNREADABLE: Row = Row(
+    StatusCode::BAD_GATEWAY,
+    "gateway_upstream_unreadable",
+    "Monime's answer could not be read as one of Monime's, so it is not passed on.",
+);
+
+fn upstream_refused(refusal: Refusal) -> Row {
+    match refusal {
+        Refusal::Mismatch => Row(
+            StatusCode::BAD_GATEWAY,
+            "gateway_upstream_mismatch",
+            "Monime's answer is about another session than the one asked for, so it is not passed on.",
+        ),
+        Refusal::Unreadable => UNREADABLE,
+        Refusal::Credentials => Row(
+            StatusCode::BAD_GATEWAY,
+            "gateway_upstream_credentials",
+            "Monime does not accept the gateway's own credential. Only the gateway's operator can mend this.",
+        ),
+        Refusal::Throttled => Row(
+            StatusCode::TOO_MANY_REQUESTS,
+            "gateway_upstream_throttled",
+            "Monime's rate limit for the gateway's token is used up. Wait as Retry-After says.",
+        ),
+        Refusal::Unexpected => Row(
+            StatusCode::BAD_GATEWAY,
+            "gateway_upstream_unexpected",
+            "Monime answered with a status that a lookup never has, so it is not passed on.",
+        ),
+        Refusal::Failed => {
+            Row(StatusCode::BAD_GATEWAY, "gateway_upstream_error", "Monime failed to answer. Try again.")
+        }
+        Refusal::Unavailable => Row(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "gateway_upstream_unavailable",
+            "Monime is not available at the moment. Wait as Retry-After says.",
+        ),
+        Refusal::TimedOut => UPSTREAM_TIMEOUT,
+    }
+}
+
+#[rustfmt::skip]
+fn refusal_row(refused: Refused) -> Row {
+    match refused {
+        Refused::TargetTooLong => Row(StatusCode::URI_TOO_LONG, "gateway_target_too_long",
+            "The request target is longer than 8 KiB. A lookup is GET /v1/checkout-sessions/{id}."),
+        Refused::HeadTooLarge => Row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "gateway_head_too_large",
+            "The request head has more than 100 fields or 64 KiB. Send fewer or shorter header fields."),
+        Refused::RouteUnknown => Row(StatusCode::NOT_FOUND, "gateway_route_unknown",
+            "The gateway knows no such path. A lookup is GET /v1/checkout-sessions/{id}, where the id is 1 to 128 of A-Z a-z 0-9 _ -."),
+        Refused::DoubledSlash => Row(StatusCode::NOT_FOUND, "gateway_route_unknown",
+            "The path begins with two slashes. Drop the trailing slash of the client's base URL."),
+        Refused::MethodUnknown(_) => Row(StatusCode::METHOD_NOT_ALLOWED, "gateway_method_not_allowed",
+            "This path cannot be asked with this method. The Allow header says with which."),
+        Refused::OperationForbidden(_) => Row(StatusCode::FORBIDDEN, "gateway_operation_forbidden",
+            "This operation of Monime's is not switched on in this gateway. Only GetCheckoutSession is."),
+        Refused::QueryNotAllowed => Row(StatusCode::BAD_REQUEST, "gateway_query_not_allowed",
+            "A lookup has no query string. Ask without it."),
+        Refused::BodyNotAllowed => Row(StatusCode::BAD_REQUEST, "gateway_body_not_allowed",
+            "A lookup has no body. Send neither a body nor Transfer-Encoding."),
+        Refused::SpaceRequired => Row(StatusCode::BAD_REQUEST, "gateway_space_required",
+            "The gateway has no default space. Say which with one Monime-Space-Id header."),
+        Refused::SpaceInvalid => Row(StatusCode::BAD_REQUEST, "gateway_space_invalid",
+            "Monime-Space-Id must be there at most once and be a space id: spc-, then 1 to 60 visible ASCII characters without a comma."),
+        Refused::SpaceForbidden => Row(StatusCode::FORBIDDEN, "gateway_space_forbidden",
+            "This gateway does not serve that space."),
+        Refused::VersionNotAllowed => Row(StatusCode::BAD_REQUEST, "gateway_version_not_allowed",
+            "Monime-Version must be there at most once and be one that this gateway is configured for."),
+        Refused::TimeoutInvalid => Row(StatusCode::BAD_REQUEST, "gateway_timeout_invalid",
+            "Monigate-Timeout must be there at most once and be seconds above zero, such as 2 or 0.5."),
+        Refused::NotCached => Row(StatusCode::GATEWAY_TIMEOUT, "gateway_not_cached",
+            "There is no fresh answer in memory, and only-if-cached forbids asking Monime."),
+    }
+}
+
+fn refuse(refused: Refused) -> Served {
+    let operation = route::operation(refused);
+    let mut served = answer(refusal_row(refused), Outcome::Refused, operation, None);
+    let headers = served.response.headers_mut();
+    if let Refused::MethodUnknown(template) = refused {
+        headers.insert(ALLOW, allow(template));
+    }
+    if refused == Refused::BodyNotAllowed {
+        // What follows on the connection is a body that nobody will read; it must not be taken for a request.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    served
+}
+
+/// A lookup's path is asked as a lookup; of the others it is said what Monime has there.
+fn allow(template: &str) -> HeaderValue {
+    if template == CHECKOUT_SESSION {
+        return HeaderValue::from_static("GET, HEAD");
+    }
+    let methods: Vec<&str> = methods(template).collect();
+    HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static("GET"))
+}
+
+fn fail(row: Row, cause: Option<Arc<lookup::Error>>) -> Served {
+    answer(row, Outcome::Error, GET_CHECKOUT_SESSION, cause)
+}
+
+fn answer(row: Row, outcome: Outcome, operation: &'static str, cause: Option<Arc<lookup::Error>>) -> Served {
+    let Row(status, reason, message) = row;
+    let body = Envelope::new(status, reason, message).to_bytes();
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let cache_status = HeaderValue::from_str(&format!("monigate; detail={reason}"));
+    headers.insert(CACHE_STATUS, cache_status.unwrap_or(HeaderValue::from_static("monigate")));
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Served { response, outcome, operation, failure: Some(Failed { reason, cause, outcome }) }
+}
+
+fn retry_after(served: &mut Served, seconds: u64) {
+    served.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+}
+
+/// Passes on how Monime names and limits requests, so that its support can find them and SDKs wait as they should.
+fn keep_monimes(served: &mut Served, refusal: Refusal, monimes: &Monimes) {
+    let headers = served.response.headers_mut();
+    for (name, value) in monimes.headers() {
+        if *name != RETRY_AFTER {
+            headers.insert(HeaderName::clone(name), value.clone());
+        }
+    }
+    match refusal {
+        Refusal::Throttled | Refusal::Unavailable => retry_after(served, wait_of(monimes)),
+        Refusal::Mismatch
+        | Refusal::Unreadable
+        | Refusal::Credentials
+        | Refusal::Unexpected
+        | Refusal::Failed
+        | Refusal::TimedOut => {}
+    }
+}
+
+/// Seconds of Monime's `Retry-After`: SDKs sleep exactly that long, without a cap of their own, so here is one.
+fn wait_of(monimes: &Monimes) -> u64 {
+    let seconds = monimes.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    seconds.unwrap_or(1_u64).clamp(1, 60)
+}

@@ -1,0 +1,173 @@
+//! One answer of Monime's, judged once and ready to be told any number of times.
+//!
+//! Immutable. Holds the body byte for byte, the headers that every caller gets, and the moments that decide how long
+//! it may be told. Refuses to say anything about a caller: what depends on one is overwritten in a copy.
+
+use bytes::Bytes;
+use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER, VIA};
+use http::{HeaderMap, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::store::Ttl;
+use crate::monime::verdict::judge;
+use crate::monime::{Key, SessionIdRef, Verdict};
+use crate::upstream::Reply;
+
+/// RFC 9211.
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// The caller's name for its request, or one of ours.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("monime-rate-limit");
+
+/// What moka keeps for an entry besides key and value, measured as resident memory over 100,000 entries.
+const BOOKKEEPING: usize = 350;
+/// What one field of a header map takes, its share of the index included.
+const FIELD: usize = 112;
+
+/// An answer as it is told to callers.
+#[derive(Debug)]
+pub struct Answer {
+    status: StatusCode,
+    verdict: Verdict,
+    headers: HeaderMap,
+    body: Bytes,
+    asked_at: Instant,
+    fresh_until: Instant,
+}
+
+/// What of a refused answer still concerns callers: how Monime limits and names requests.
+#[derive(Debug, Clone, Default)]
+pub struct Monimes(HeaderMap);
+
+// === impl Answer ===
+
+impl Answer {
+    /// Judges `reply`, which answers a lookup of `id` that was sent at `asked_at`.
+    #[must_use]
+    pub fn judge(id: SessionIdRef<'_>, reply: Reply, asked_at: Instant, ttl: &Ttl) -> Self {
+        let verdict = judge(id, reply.status, &reply.body);
+        let fresh_until = asked_at + ttl.of(verdict);
+        let headers = template(&reply);
+        Self { status: reply.status, verdict, headers, body: reply.body, asked_at, fresh_until }
+    }
+
+    /// The status for callers, Monime's own.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it means.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// The headers for callers. Room for `Age`, `Cache-Status` and `X-Request-Id` is taken already, so that writing
+    /// them into a copy does not make it grow.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The body, byte for byte as Monime sent it, decoded.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Seconds since Monime was asked.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.asked_at).as_secs()
+    }
+
+    /// Whole seconds for which it stays fresh; below zero, how long it has not been.
+    #[must_use]
+    pub fn ttl(&self, now: Instant) -> i64 {
+        let seconds = |span: std::time::Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        match self.fresh_until.checked_duration_since(now) {
+            Some(left) => seconds(left),
+            None => -seconds(now.saturating_duration_since(self.fresh_until)),
+        }
+    }
+
+    /// Whether it may be told without asking Monime.
+    #[must_use]
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        now < self.fresh_until
+    }
+
+    pub(super) fn into_monimes(mut self) -> Monimes {
+        for name in [CONTENT_TYPE, CONTENT_LENGTH, ETAG, CACHE_CONTROL, AGE, CACHE_STATUS, X_REQUEST_ID, VIA] {
+            self.headers.remove(name);
+        }
+        Monimes(self.headers)
+    }
+
+    /// What keeping it under `key` costs, in bytes.
+    pub(super) fn weight(&self, key: &Key) -> usize {
+        let values: usize = self.headers.values().map(HeaderValue::len).sum();
+        size_of::<Self>()
+            + size_of::<Key>()
+            + key.id.as_str().len()
+            + self.headers.capacity() * FIELD
+            + values
+            + self.body.len()
+            + BOOKKEEPING
+    }
+}
+
+// === impl Monimes ===
+
+impl Monimes {
+    /// Monime's diagnostic headers, and on a 429 its limits.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0
+    }
+}
+
+fn template(reply: &Reply) -> HeaderMap {
+    let ok = reply.status == StatusCode::OK;
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(if ok { "private, no-cache" } else { "no-store" }));
+    headers.insert(VIA, HeaderValue::from_static(via(reply.protocol)));
+    if ok && let Ok(etag) = HeaderValue::from_maybe_shared(etag(&reply.body)) {
+        headers.insert(ETAG, etag);
+    }
+    headers.extend(reply.headers.clone());
+    if !matches!(reply.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        // SDKs sleep on `Retry-After` wherever they see it.
+        headers.remove(RETRY_AFTER);
+        headers.remove(RATE_LIMIT);
+    }
+    headers.insert(AGE, HeaderValue::from_static("0"));
+    headers.insert(CACHE_STATUS, HeaderValue::from_static("monigate"));
+    headers.insert(X_REQUEST_ID, HeaderValue::from_static("-"));
+    headers
+}
+
+fn via(protocol: Version) -> &'static str {
+    match protocol {
+        Version::HTTP_2 => "2 monigate",
+        Version::HTTP_10 => "1.0 monigate",
+        _ => "1.1 monigate",
+    }
+}
+
+/// The first 128 bits of the body's SHA-256: the same bytes have the same tag in every gateway and after a restart.
+fn etag(body: &[u8]) -> Bytes {
+    use std::fmt::Write as _;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
+    let mut tag = String::with_capacity(34);
+    tag.push('"');
+    for byte in digest.as_ref().iter().take(16) {
+        // Writing to a string cannot fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    tag.into()
+}

@@ -1,0 +1,208 @@
+//! The flights map: at most one current flight for a key, however many callers wait for it.
+//!
+//! One short mutex, never held across an await. A flight has an identity, so that one taken out by a purge can never
+//! be mistaken for its successor. Refuses to leave anyone waiting: a ticket that is dropped without landing takes its
+//! flight out of the map and closes the channel that everyone waits on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::monime::Key;
+
+/// The current flights; `L` is what landing publishes.
+#[derive(Debug)]
+pub(super) struct Flights<L> {
+    board: Arc<Mutex<Board<L>>>,
+}
+
+#[derive(Debug)]
+struct Board<L> {
+    current: HashMap<Key, Flight<L>, foldhash::fast::RandomState>,
+    /// The identity of the next flight.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Flight<L> {
+    number: u64,
+    landing: watch::Receiver<Option<L>>,
+}
+
+/// How a caller got on.
+pub(super) enum Boarded<L, A> {
+    /// Not needed: the answer had landed in the meantime.
+    Landed(A),
+    /// On a flight that another caller started.
+    Joined(Waiting<L>),
+    /// On a new flight, which the caller must set going.
+    Leads(Waiting<L>, Ticket<L>),
+}
+
+/// A seat: wakes when the flight lands or dies.
+pub(super) struct Waiting<L>(watch::Receiver<Option<L>>);
+
+/// The right to land one flight, and the duty to: dropping it ends the flight for everyone on it.
+pub(super) struct Ticket<L> {
+    board: Arc<Mutex<Board<L>>>,
+    key: Key,
+    number: u64,
+    landing: watch::Sender<Option<L>>,
+}
+
+// === impl Flights ===
+
+impl<L> Default for Flights<L> {
+    fn default() -> Self {
+        Self { board: Arc::new(Mutex::new(Board { current: HashMap::default(), next: 0 })) }
+    }
+}
+
+impl<L> Flights<L> {
+    /// Joins the current flight for `key`; else takes what `reread` finds, since a flight may just have landed; else
+    /// puts a new flight on the board.
+    pub(super) fn board<A>(&self, key: &Key, reread: impl FnOnce() -> Option<A>) -> Boarded<L, A> {
+        let mut board = lock(&self.board);
+        if let Some(flight) = board.current.get(key) {
+            return Boarded::Joined(Waiting(flight.landing.clone()));
+        }
+        if let Some(answer) = reread() {
+            return Boarded::Landed(answer);
+        }
+        let (sender, receiver) = watch::channel(None);
+        let number = board.next;
+        board.next += 1;
+        board.current.insert(key.clone(), Flight { number, landing: receiver.clone() });
+        let ticket = Ticket { board: Arc::clone(&self.board), key: key.clone(), number, landing: sender };
+        Boarded::Leads(Waiting(receiver), ticket)
+    }
+
+    /// Takes matching flights off the board: they still answer whoever waits on them, but are current no more.
+    pub(super) fn ground(&self, matches: impl Fn(&Key) -> bool) {
+        lock(&self.board).current.retain(|key, _| !matches(key));
+    }
+
+    /// How many flights are current.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.board).current.len()
+    }
+}
+
+// === impl Waiting ===
+
+impl<L: Clone> Waiting<L> {
+    /// What the flight landed with; none if it ended without landing. Cancel-safe.
+    pub(super) async fn landing(mut self) -> Option<L> {
+        let landed = self.0.wait_for(Option::is_some).await.ok()?;
+        landed.clone()
+    }
+}
+
+// === impl Ticket ===
+
+impl<L> Ticket<L> {
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Lands: under the lock, `settle` is told whether this flight is still the current one and writes the store, and
+    /// the flight leaves the board; then everyone is told.
+    pub(super) fn land(self, settle: impl FnOnce(bool) -> L) {
+        let landing = {
+            let mut board = lock(&self.board);
+            let current = board.is_current(&self.key, self.number);
+            let landing = settle(current);
+            if current {
+                board.current.remove(&self.key);
+            }
+            landing
+        };
+        self.landing.send_replace(Some(landing));
+    }
+}
+
+impl<L> Drop for Ticket<L> {
+    fn drop(&mut self) {
+        let mut board = lock(&self.board);
+        if board.is_current(&self.key, self.number) {
+            board.current.remove(&self.key);
+        }
+    }
+}
+
+// === impl Board ===
+
+impl<L> Board<L> {
+    fn is_current(&self, key: &Key, number: u64) -> bool {
+        self.current.get(key).is_some_and(|flight| flight.number == number)
+    }
+}
+
+/// A panic under the lock leaves a consistent board: every change to it is a single insert or remove.
+fn lock<L>(board: &Mutex<Board<L>>) -> MutexGuard<'_, Board<L>> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monime::{SessionId, SpaceId, Version};
+
+    fn key() -> Key {
+        Key {
+            space: SpaceId::parse("spc-1").unwrap(),
+            id: SessionId::parse("scs-1").unwrap(),
+            version: Version::parse("v1").unwrap(),
+        }
+    }
+
+    fn lead(flights: &Flights<u8>) -> (Waiting<u8>, Ticket<u8>) {
+        match flights.board(&key(), || None::<()>) {
+            Boarded::Leads(waiting, ticket) => (waiting, ticket),
+            Boarded::Joined(_) | Boarded::Landed(()) => panic!("a flight was there already"),
+        }
+    }
+
+    #[tokio::test]
+    async fn everyone_on_a_flight_gets_its_landing() {
+        let flights = Flights::default();
+        let (first, ticket) = lead(&flights);
+        let Boarded::Joined(second) = flights.board(&key(), || None::<()>) else { panic!("not joined") };
+        ticket.land(|current| {
+            assert!(current);
+            7
+        });
+        assert_eq!((first.landing().await, second.landing().await), (Some(7), Some(7)));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_ticket_wakes_everyone_and_clears_the_board() {
+        let flights = Flights::default();
+        let (waiting, ticket) = lead(&flights);
+        drop(ticket);
+        assert_eq!(waiting.landing().await, None);
+        lead(&flights);
+    }
+
+    #[tokio::test]
+    async fn a_grounded_flight_lands_for_its_passengers_and_leaves_its_successor_alone() {
+        let flights = Flights::default();
+        let (old_waiting, old) = lead(&flights);
+        flights.ground(|_| true);
+        let (new_waiting, new) = lead(&flights);
+        old.land(|current| u8::from(current));
+        assert_eq!(old_waiting.landing().await, Some(0), "it is current no more");
+        assert_eq!(flights.len(), 1, "its successor still flies");
+        new.land(|current| u8::from(current));
+        assert_eq!(new_waiting.landing().await, Some(1));
+    }
+
+    #[test]
+    fn what_landed_while_waiting_for_the_lock_is_taken() {
+        let flights = Flights::<u8>::default();
+        assert!(matches!(flights.board(&key(), || Some("landed")), Boarded::Landed("landed")));
+        assert_eq!(flights.len(), 0);
+    }
+}

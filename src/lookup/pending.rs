@@ -1,0 +1,114 @@
+//! How many sessions are being polled, and so how often each may be.
+//!
+//! Monime's rate is shared by all pending sessions: with twenty lookups a second and a hundred sessions, asking for
+//! one more often than every five seconds only makes another wait.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::monime::Key;
+
+/// How long a pending session counts after it was last seen pending.
+const REMEMBERED: Duration = Duration::from_secs(30);
+/// The least and the most that a caller is told to wait, in seconds.
+const SECONDS: (u32, u32) = (3, 60);
+
+/// How many seconds a caller should let pass before it asks for a pending session again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PollAfter(pub u32);
+
+/// The keys that were seen pending of late.
+#[derive(Debug)]
+pub(super) struct PendingKeys {
+    rate: u32,
+    hasher: foldhash::fast::RandomState,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    /// Hashes of keys, and when each was last seen: two keys that collide are counted as one, which harms nobody.
+    keys: HashMap<u64, Instant>,
+    pruned: Instant,
+}
+
+impl PendingKeys {
+    pub(super) fn new(rate: u32) -> Self {
+        let seen = Seen { keys: HashMap::new(), pruned: Instant::now() };
+        Self { rate: rate.max(1), hasher: foldhash::fast::RandomState::default(), seen: Mutex::new(seen) }
+    }
+
+    /// Counts a key that Monime just called pending.
+    pub(super) fn saw(&self, key: &Key, now: Instant) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.prune(now);
+        // Beyond this number the answer is the longest wait whatever is added, so nothing needs to be.
+        if seen.keys.len() < self.rate.saturating_mul(SECONDS.1) as usize {
+            seen.keys.insert(self.hasher.hash_one(key), now);
+        }
+    }
+
+    /// The wait that lets every pending session be asked for in turn.
+    pub(super) fn poll_after(&self, now: Instant) -> PollAfter {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.prune(now);
+        let turns = u32::try_from(seen.keys.len()).unwrap_or(u32::MAX).div_ceil(self.rate);
+        PollAfter(turns.clamp(SECONDS.0, SECONDS.1))
+    }
+}
+
+impl Seen {
+    /// At most once a second: looking at every key for every answer would cost more than it tells.
+    fn prune(&mut self, now: Instant) {
+        if now.duration_since(self.pruned) >= Duration::from_secs(1) {
+            self.pruned = now;
+            self.keys.retain(|_, seen| now.duration_since(*seen) < REMEMBERED);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monime::{SessionId, SpaceId, Version};
+
+    fn key(number: u32) -> Key {
+        Key {
+            space: SpaceId::parse("spc-1").unwrap(),
+            id: SessionId::parse(&format!("scs-{number}")).unwrap(),
+            version: Version::parse("v1").unwrap(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_grows_with_the_sessions_and_shrinks_when_they_are_forgotten() {
+        let pending = PendingKeys::new(20);
+        assert_eq!(pending.poll_after(Instant::now()), PollAfter(3));
+        for number in 0..100 {
+            pending.saw(&key(number), Instant::now());
+            pending.saw(&key(number), Instant::now());
+        }
+        assert_eq!(pending.poll_after(Instant::now()), PollAfter(5));
+        pending.saw(&key(100), Instant::now());
+        assert_eq!(pending.poll_after(Instant::now()), PollAfter(6), "a started turn is a turn");
+        tokio::time::advance(Duration::from_secs(29)).await;
+        pending.saw(&key(7), Instant::now());
+        assert_eq!(pending.poll_after(Instant::now()), PollAfter(6));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(pending.poll_after(Instant::now()), PollAfter(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_sessions_costs_bounded_memory_and_the_longest_wait() {
+        let pending = PendingKeys::new(5);
+        for number in 0..100_000 {
+            pending.saw(&key(number), Instant::now());
+        }
+        assert_eq!(pending.poll_after(Instant::now()), PollAfter(60));
+        assert_eq!(pending.seen.lock().unwrap().keys.len(), 300);
+    }
+}

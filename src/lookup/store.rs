@@ -1,0 +1,118 @@
+//! The answers that are kept: a map bounded by what its entries cost in memory.
+//!
+//! A reader judges an entry by its own moments, on tokio's clock. moka's eviction is how memory is bounded and its
+//! time-to-live is garbage collection, nothing more: neither ever makes an answer count as fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use super::answer::Answer;
+use crate::monime::{Final, Key, KeyRef, Verdict};
+use crate::telemetry::Metrics;
+
+/// How far a time-to-live is spread, as a part of it, so that what came together does not go together.
+const JITTER: f64 = 0.1;
+
+/// How long each kind of answer counts as fresh. Zero means that it is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ttl {
+    /// For `completed`.
+    pub completed: Duration,
+    /// For `cancelled`.
+    pub cancelled: Duration,
+    /// For `expired`.
+    pub expired: Duration,
+    /// For a 404.
+    pub absent: Duration,
+}
+
+/// The kept answers.
+#[derive(Debug)]
+pub(super) struct Store {
+    entries: Cache<Key, Arc<Answer>, foldhash::fast::RandomState>,
+}
+
+// === impl Ttl ===
+
+impl Ttl {
+    /// How long an answer that was judged so is fresh, spread by [`JITTER`]; zero for what is never kept.
+    pub(super) fn of(&self, verdict: Verdict) -> Duration {
+        let ttl = match verdict {
+            Verdict::Final(Final::Completed) => self.completed,
+            Verdict::Final(Final::Cancelled) => self.cancelled,
+            Verdict::Final(Final::Expired) => self.expired,
+            Verdict::Absent => self.absent,
+            Verdict::Pending | Verdict::Unknown | Verdict::Word | Verdict::Refused(_) => Duration::ZERO,
+        };
+        ttl.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
+    }
+
+    fn longest(&self) -> Duration {
+        self.completed.max(self.cancelled).max(self.expired).max(self.absent)
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    pub(super) fn new(max_size: u64, ttl: &Ttl, metrics: Arc<Metrics>) -> Self {
+        let entries = Cache::builder()
+            .name("answers")
+            .max_capacity(max_size)
+            // Not moka's default: that one keeps newcomers out by how often they were asked for before, and a session
+            // that has just been paid for is asked for next.
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|key, answer: &Arc<Answer>| u32::try_from(answer.weight(key)).unwrap_or(u32::MAX))
+            .time_to_live(ttl.longest().mul_f64(1.0 + JITTER) + Duration::from_secs(1))
+            .eviction_listener(move |_, _, cause| match cause {
+                RemovalCause::Expired | RemovalCause::Size => metrics.cache_evictions.inc(),
+                RemovalCause::Explicit | RemovalCause::Replaced => {}
+            })
+            .build_with_hasher(foldhash::fast::RandomState::default());
+        Self { entries }
+    }
+
+    /// The answer under `key`, if it is fresh at `now`.
+    pub(super) fn fresh(&self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Answer>> {
+        self.entries.get(&key).filter(|answer| answer.is_fresh(now))
+    }
+
+    /// Keeps `answer` if there is anything to keep it for. Says whether it did.
+    pub(super) fn keep(&self, key: Key, answer: &Arc<Answer>, now: Instant) -> bool {
+        let fresh = answer.is_fresh(now);
+        if fresh {
+            self.entries.insert(key, Arc::clone(answer));
+        }
+        fresh
+    }
+
+    pub(super) fn remove(&self, key: KeyRef<'_>) {
+        self.entries.invalidate(&key);
+    }
+
+    /// Removes what matches; returns how many answers that were.
+    pub(super) fn remove_all(&self, matches: impl Fn(&Key) -> bool) -> u64 {
+        // Weakly consistent, which is enough: whatever was there before the call is seen, and no flight from before
+        // the call can store any more.
+        let keys = self.entries.iter().map(|(key, _)| key).filter(|key| matches(key));
+        keys.filter(|key| self.entries.remove(key.as_ref()).is_some()).fold(0, |removed, _| removed + 1)
+    }
+
+    /// Lets moka apply what it has put off: evictions above all.
+    pub(super) fn sweep(&self) {
+        self.entries.run_pending_tasks();
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.entries.entry_count()
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.entries.weighted_size()
+    }
+}

@@ -1,0 +1,156 @@
+//! Every metric there is, on one page: name, help, labels, buckets.
+//!
+//! Base units, labels from enums only. Refuses ids, paths and any other label that callers could grow. Hit ratio =
+//! (hit + stale) / (hit + stale + miss + joined) over `monigate_requests_total`.
+
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Registry, Result};
+
+use super::outcome::Outcome;
+use crate::monime::operation::GET_CHECKOUT_SESSION;
+
+/// From a hit in memory (microseconds) to the longest deadline (seconds).
+#[rustfmt::skip]
+const SECONDS: [f64; 21] = [
+    1e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6,
+    1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
+    1.0, 2.5, 5.0, 10.0,
+];
+
+/// The metrics of one gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    hits: IntCounter,
+    hit_seconds: Histogram,
+    upstream_requests: IntCounterVec,
+    upstream_seconds: HistogramVec,
+    upstream_answers: IntCounterVec,
+    /// `monigate_cache_entries`.
+    pub cache_entries: IntGauge,
+    /// `monigate_cache_weight_bytes`.
+    pub cache_weight: IntGauge,
+    /// `monigate_cache_evictions_total`.
+    pub cache_evictions: IntCounter,
+    /// `monigate_flights`.
+    pub flights: IntGauge,
+    /// `monigate_status_regressions_total`.
+    pub status_regressions: IntCounter,
+}
+
+impl Metrics {
+    /// Registers every metric in a registry of its own.
+    ///
+    /// # Errors
+    /// When a name is registered twice or malformed, which a test of this file excludes.
+    #[rustfmt::skip]
+    pub fn new() -> Result<Self> {
+        let registry = Registry::new();
+        let r = &registry;
+        let requests = counters(r, "monigate_requests_total", "Requests by operation, status code and how the caller was served.", &["operation", "code", "outcome"])?;
+        let request_seconds = histograms(r, "monigate_request_duration_seconds", "Time from a request's head to its answer's head.", &["operation", "outcome"])?;
+        let metrics = Self {
+            hits: requests.with_label_values(&[GET_CHECKOUT_SESSION, "200", Outcome::Hit.as_str()]),
+            hit_seconds: request_seconds.with_label_values(&[GET_CHECKOUT_SESSION, Outcome::Hit.as_str()]),
+            requests,
+            request_seconds,
+            upstream_requests: counters(r, "monigate_upstream_requests_total", "Requests sent to Monime by operation and status code, or the kind of failure.", &["operation", "code"])?,
+            upstream_seconds: histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer.", &["operation"])?,
+            upstream_answers: counters(r, "monigate_upstream_answers_total", "Complete answers of Monime by what they mean.", &["verdict"])?,
+            cache_entries: gauge(r, "monigate_cache_entries", "Answers kept in memory.")?,
+            cache_weight: gauge(r, "monigate_cache_weight_bytes", "What the kept answers cost in memory; bounded by cache.max_size.")?,
+            cache_evictions: counter(r, "monigate_cache_evictions_total", "Answers dropped to make room or because their time was over.")?,
+            flights: gauge(r, "monigate_flights", "Lookups that are waiting for Monime, each for all of its callers.")?,
+            status_regressions: counter(r, "monigate_status_regressions_total", "Times Monime's answer went back behind a kept completed one.")?,
+            registry,
+        };
+        let build = IntGaugeVec::new(Opts::new("monigate_build_info", "Always 1; the version is the label."), &["version"])?;
+        metrics.registry.register(Box::new(build.clone()))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// Counts one request of a caller. `operation` must come from the table of operations.
+    pub fn request(&self, operation: &'static str, code: http::StatusCode, outcome: Outcome, took: Duration) {
+        let seconds = took.as_secs_f64();
+        // Nearly every request is this one: its series are looked up once, not by three strings each time.
+        if outcome == Outcome::Hit && code == http::StatusCode::OK && operation == GET_CHECKOUT_SESSION {
+            self.hits.inc();
+            self.hit_seconds.observe(seconds);
+            return;
+        }
+        self.requests.with_label_values(&[operation, code.as_str(), outcome.as_str()]).inc();
+        self.request_seconds.with_label_values(&[operation, outcome.as_str()]).observe(seconds);
+    }
+
+    /// Counts one request to Monime. `code` is a status code or a word for the failure.
+    pub fn upstream_request(&self, operation: &'static str, code: &str, took: Duration) {
+        self.upstream_requests.with_label_values(&[operation, code]).inc();
+        self.upstream_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
+    }
+
+    /// Counts one judged answer of Monime.
+    pub fn upstream_answer(&self, verdict: &'static str) {
+        self.upstream_answers.with_label_values(&[verdict]).inc();
+    }
+
+    /// The registry, for whoever writes it out.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone())).map(|()| counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone())).map(|()| gauge)
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone())).map(|()| counters)
+}
+
+fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec> {
+    let histograms = HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)?;
+    registry.register(Box::new(histograms.clone())).map(|()| histograms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_our_prefix_a_unit_and_a_help() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request("GetCheckoutSession", http::StatusCode::NOT_FOUND, Outcome::Miss, Duration::from_millis(3));
+        metrics.upstream_request("GetCheckoutSession", "404", Duration::from_millis(2));
+        metrics.upstream_answer("absent");
+        for family in metrics.registry().gather() {
+            let name = family.name();
+            assert!(name.starts_with("monigate_") || name.starts_with("process_"), "{name}");
+            assert!(!family.help().is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_hit_counts_in_the_same_series_as_everything_else() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request(GET_CHECKOUT_SESSION, http::StatusCode::OK, Outcome::Hit, Duration::from_micros(7));
+        metrics.request(GET_CHECKOUT_SESSION, http::StatusCode::NOT_MODIFIED, Outcome::Hit, Duration::from_micros(7));
+        assert_eq!(metrics.requests.with_label_values(&[GET_CHECKOUT_SESSION, "200", "hit"]).get(), 1);
+        assert_eq!(metrics.requests.with_label_values(&[GET_CHECKOUT_SESSION, "304", "hit"]).get(), 1);
+        assert_eq!(metrics.hit_seconds.get_sample_count(), 2);
+    }
+}

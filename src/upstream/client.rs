@@ -1,0 +1,171 @@
+//! The wire: one pooled HTTP client, HTTP/1.1 or HTTP/2 by ALPN, to one fixed origin.
+//!
+//! Owns connecting and its deadline. Refuses redirects (it follows none), proxies, certificates that do not chain to
+//! the roots it was given, and any TLS provider but aws-lc-rs.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::Scheme;
+use http::{Request, Response, Uri};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::time::timeout;
+use tower::Service;
+
+use super::failure::{Bound, Failure};
+use super::origin::Origin;
+
+/// How long an unused connection is kept: below the 60 s after which common servers close theirs.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+/// A cap on idle connections, far above what the rate limit lets one token use.
+const POOL_MAX_IDLE: usize = 64;
+/// Bytes of one response head that are buffered; hyper's own default is six times that.
+const MAX_BUFFER: usize = 64 * 1024;
+
+type Pool = legacy::Client<Connect, Empty<Bytes>>;
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The pooled client. Clones share the pool.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pool: Pool,
+    origin: Origin,
+}
+
+/// Why a file of certificate authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidCa {
+    /// It is not PEM.
+    #[error("it is not PEM: {0}")]
+    Pem(rustls_pki_types::pem::Error),
+    /// It holds no certificate.
+    #[error("it holds no certificate")]
+    Empty,
+    /// It holds a certificate that cannot be a root, or rustls refuses the set.
+    #[error("it cannot be used: {0}")]
+    Root(#[from] rustls::Error),
+}
+
+/// Connects within the deadline, TLS included.
+#[derive(Debug, Clone)]
+struct Connect {
+    inner: HttpsConnector<HttpConnector>,
+    limit: Duration,
+}
+
+/// Marks a connect time-out in the client's chain of causes.
+#[derive(Debug, thiserror::Error)]
+#[error("connecting took too long")]
+struct ConnectTimedOut;
+
+// === impl Client ===
+
+impl Client {
+    /// A client for `origin` that trusts the CAs in `ca_pem` and no others, or else Mozilla's roots.
+    ///
+    /// # Errors
+    /// [`InvalidCa`] when `ca_pem` holds no usable certificate.
+    pub fn new(origin: Origin, ca_pem: Option<&[u8]>, connect: Duration) -> Result<Self, InvalidCa> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls_config(ca_pem)?);
+        // The configuration lets plain http through for loopback only; here the scheme is taken at its word.
+        let connector = if origin.scheme == Scheme::HTTP {
+            https.https_or_http().enable_all_versions().wrap_connector(tcp)
+        } else {
+            https.https_only().enable_all_versions().wrap_connector(tcp)
+        };
+        let pool = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_MAX_IDLE)
+            .http1_max_buf_size(MAX_BUFFER)
+            .build(Connect { inner: connector, limit: connect });
+        Ok(Self { pool, origin })
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+impl Service<Request<Empty<Bytes>>> for Client {
+    type Response = Response<Incoming>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
+        let response = self.pool.request(request);
+        Box::pin(async move { response.await.map_err(failure) })
+    }
+}
+
+fn failure(error: legacy::Error) -> Failure {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if error.is::<ConnectTimedOut>() {
+            return Failure::TimedOut(Bound::Connect);
+        }
+        cause = error.source();
+    }
+    Failure::Unreachable(Box::new(error))
+}
+
+fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, InvalidCa> {
+    let mut roots = RootCertStore::empty();
+    match ca_pem {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                roots.add(certificate.map_err(InvalidCa::Pem)?)?;
+            }
+        }
+    }
+    if roots.is_empty() {
+        return Err(InvalidCa::Empty);
+    }
+    Ok(ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+// === impl Connect ===
+
+impl Service<Uri> for Connect {
+    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connected = timeout(self.limit, self.inner.call(uri));
+        Box::pin(async move { connected.await.map_err(|_| ConnectTimedOut)? })
+    }
+}

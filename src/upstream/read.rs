@@ -1,0 +1,200 @@
+//! A layer that turns a lookup into a request and a response into a complete reply.
+//!
+//! The request is built from the typed key, so that nothing of a caller's request can be in it. The reply is bounded
+//! as sent and as decoded, copied out of the read buffers, and stripped to the headers that callers may see. Refuses a
+//! reply that carries the gateway's own credential.
+
+use std::future::Future;
+use std::io::Read as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use flate2::read::MultiGzDecoder;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+use tower::Service;
+
+use super::failure::{Failure, Unreadable};
+use super::origin::Origin;
+use super::{Fetch, Reply};
+use crate::monime::{Key, SPACE_HEADER, VERSION_HEADER};
+use crate::secret::Secret;
+
+/// The longest body of a lookup's answer, as sent and as decoded. A session's is below 10 KiB.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// The headers of Monime's that are kept. `Monime-Cache` speaks of Monime's own cache and would be misread as ours.
+const KEPT: [HeaderName; 7] = [
+    CONTENT_TYPE,
+    RETRY_AFTER,
+    HeaderName::from_static("monime-rate-limit"),
+    HeaderName::from_static("monime-request-checksum"),
+    HeaderName::from_static("monime-request-duration"),
+    HeaderName::from_static("monime-request-id"),
+    HeaderName::from_static("monime-request-timestamp"),
+];
+
+const NAME: HeaderValue = HeaderValue::from_static(concat!("monigate/", env!("CARGO_PKG_VERSION")));
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Asks, and reads the answer to its end.
+#[derive(Debug, Clone)]
+pub(super) struct Read<S> {
+    inner: S,
+    origin: Origin,
+    token: Arc<Secret>,
+}
+
+impl<S> Read<S> {
+    pub(super) fn new(inner: S, origin: Origin, token: Arc<Secret>) -> Self {
+        Self { inner, origin, token }
+    }
+}
+
+impl<S, B> Service<Fetch> for Read<S>
+where
+    S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Failure>,
+    S::Future: Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = Reply;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, fetch: Fetch) -> Self::Future {
+        let response = request(&self.origin, &fetch.key).map(|request| self.inner.call(request));
+        let token = Arc::clone(&self.token);
+        Box::pin(async move {
+            let reply = read(response?.await?).await?;
+            let reflects = |value: &HeaderValue| token.is_reflected_in(value.as_bytes());
+            if token.is_reflected_in(&reply.body) || reply.headers.values().any(reflects) {
+                return Err(Unreadable::Reflects.into());
+            }
+            Ok(reply)
+        })
+    }
+}
+
+fn request(origin: &Origin, key: &Key) -> Result<Request<Empty<Bytes>>, Failure> {
+    // A key is made of what a path segment and a header field hold unescaped; an error here would be a bug of ours.
+    let unusable = |error: http::Error| Failure::Unreachable(Box::new(error));
+    let uri = Uri::builder()
+        .scheme(origin.scheme.clone())
+        .authority(origin.authority.clone())
+        .path_and_query(format!("/v1/checkout-sessions/{}", key.id))
+        .build()
+        .map_err(unusable)?;
+    Request::builder()
+        .method(Method::GET)
+        .uri(uri)
+        .header(SPACE_HEADER, key.space.as_str())
+        .header(VERSION_HEADER, key.version.as_str())
+        .header(ACCEPT, "application/json")
+        // The stored bytes are the served bytes, so they are asked for uncoded.
+        .header(ACCEPT_ENCODING, "identity")
+        .header(USER_AGENT, NAME)
+        .body(Empty::new())
+        .map_err(unusable)
+}
+
+async fn read<B>(response: Response<B>) -> Result<Reply, Failure>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let (head, body) = response.into_parts();
+    let body = collect(body).await;
+    // Only these bodies may be passed on or mean something. Of any other the status says it all, however it is framed.
+    let body = match head.status {
+        StatusCode::OK => decode(body?, &head.headers)?,
+        status if status.is_client_error() => decode(body?, &head.headers)?,
+        _ => Bytes::new(),
+    };
+    Ok(Reply { status: head.status, protocol: head.version, headers: kept(&head.headers), body })
+}
+
+async fn collect<B>(mut body: B) -> Result<Vec<u8>, Failure>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let declared = body.size_hint().lower();
+    if declared > MAX_BODY as u64 {
+        return Err(Unreadable::TooLarge.into());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(declared).unwrap_or_default());
+    while let Some(frame) = body.frame().await {
+        let Ok(mut data) = frame.map_err(broken)?.into_data() else { continue };
+        if bytes.len() + data.remaining() > MAX_BODY {
+            return Err(Unreadable::TooLarge.into());
+        }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            bytes.extend_from_slice(chunk);
+            let length = chunk.len();
+            data.advance(length);
+        }
+    }
+    Ok(bytes)
+}
+
+/// A connection that was reset is Monime out of reach; a body that just ended early is an answer that makes no sense.
+fn broken<E: Into<BoxError>>(error: E) -> Failure {
+    let error = error.into();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+    while let Some(inner) = cause {
+        if inner.downcast_ref().is_some_and(|io: &std::io::Error| io.kind() == std::io::ErrorKind::ConnectionReset) {
+            return Failure::Unreachable(error);
+        }
+        cause = inner.source();
+    }
+    Unreadable::BrokenOff.into()
+}
+
+fn decode(body: Vec<u8>, headers: &HeaderMap) -> Result<Bytes, Unreadable> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    let coding = codings.next().map_or(&b"identity"[..], HeaderValue::as_bytes);
+    if codings.next().is_some() {
+        return Err(Unreadable::Coding);
+    }
+    match coding {
+        coding if coding.eq_ignore_ascii_case(b"identity") => Ok(body.into()),
+        coding if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") => gunzip(&body),
+        _ => Err(Unreadable::Coding),
+    }
+}
+
+fn gunzip(coded: &[u8]) -> Result<Bytes, Unreadable> {
+    let mut decoded = Vec::with_capacity(coded.len().saturating_mul(4).min(MAX_BODY));
+    // One byte more than allowed tells a body at the bound from one over it.
+    let mut bounded = MultiGzDecoder::new(coded).take(MAX_BODY as u64 + 1);
+    bounded.read_to_end(&mut decoded).map_err(|_| Unreadable::Undecodable)?;
+    if decoded.len() > MAX_BODY {
+        return Err(Unreadable::TooLarge);
+    }
+    decoded.shrink_to_fit();
+    Ok(decoded.into())
+}
+
+fn kept(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in KEPT {
+        // Copied: a value cut out of the read buffer would keep all of it alive for as long as the answer is stored.
+        let copy = headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let Some(value) = copy {
+            kept.insert(name, value);
+        }
+    }
+    kept
+}
