@@ -124,8 +124,8 @@ where
     #[must_use]
     pub fn new(fetch: F, max_size: u64, ttl: Ttl, rate: u32, metrics: Arc<Metrics>) -> Self {
         let store = Store::new(max_size, &ttl, Arc::clone(&metrics));
-        let shared =
-            Shared { fetch, store, ttl, flights: Flights::default(), pending: PendingKeys::new(rate), metrics };
+        let (flights, pending) = (Flights::default(), PendingKeys::new(rate));
+        let shared = Shared { fetch, store, ttl, flights, pending, last_landing: Mutex::default(), metrics };
         Self { shared: Arc::new(shared) }
     }
 
