@@ -35,6 +35,7 @@ const MAX_PURGE: usize = 4 * 1024;
 type Answer = Response<Full<Bytes>>;
 
 /// What the admin listener can see and do.
+#[derive(Debug)]
 pub struct Admin {
     /// Whether only processes of this machine can reach it.
     pub local: bool,
@@ -49,7 +50,7 @@ pub struct Admin {
 }
 
 /// What an operator may know of the lookups and do to them.
-pub trait Memory: Send + Sync {
+pub trait Memory: std::fmt::Debug + Send + Sync {
     /// Removes answers; returns how many.
     fn purge(&self, purge: &Purge) -> u64;
     /// Brings the sizes in the metrics up to date.
@@ -63,7 +64,7 @@ pub trait Memory: Send + Sync {
 pub struct Readiness(Arc<AtomicU8>);
 
 /// The admin service. Always ready; never fails.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct AdminService(Arc<Admin>);
 
 #[derive(Debug, Deserialize)]
@@ -109,12 +110,6 @@ impl AdminService {
     #[must_use]
     pub fn new(admin: Admin) -> Self {
         Self(Arc::new(admin))
-    }
-}
-
-impl std::fmt::Debug for AdminService {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AdminService").field("readiness", &self.0.readiness).finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod flight;
+mod landing;
 mod pending;
 mod store;
 
@@ -16,19 +17,19 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::StatusCode;
 use tokio::time::Instant;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 pub use answer::{Answer, Monimes};
 pub(crate) use answer::{CACHE_STATUS, X_REQUEST_ID};
 pub use pending::PollAfter;
 pub use store::Ttl;
 
-use crate::monime::{Final, Key, KeyRef, Refusal, SessionId, SpaceId, Verdict};
+use crate::monime::{Key, KeyRef, Refusal, SessionId, SpaceId};
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::{Failure, Fetch, Reply};
-use flight::{Boarded, Flights, Ticket, Waiting};
+use flight::{Boarded, Flights};
+use landing::{Landing, fly, wait};
 use pending::PendingKeys;
 use store::Store;
 
@@ -48,26 +49,6 @@ struct Shared<F> {
     /// How the last flight came out, and when.
     last_landing: Mutex<Option<(&'static str, Instant)>>,
     metrics: Arc<Metrics>,
-}
-
-/// What a flight brought, for everyone who waited on it.
-type Landing = Result<Landed, Arc<Error>>;
-
-/// A landing that can be told to callers.
-#[derive(Debug, Clone)]
-struct Landed {
-    answer: Arc<Answer>,
-    how: How,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum How {
-    /// It is in the store now.
-    Stored,
-    /// It is only for those who waited.
-    Passed,
-    /// It is the kept answer that Monime's new word must not replace.
-    Kept,
 }
 
 /// What one caller is told.
@@ -176,7 +157,7 @@ where
         self.shared.pending.poll_after(Instant::now())
     }
 
-    /// How the last flight came out, as a word of [`Verdict`] or [`Failure`], and how long ago.
+    /// How the last flight came out, as its verdict's or its failure's word, and how long ago.
     #[must_use]
     pub fn last_landing(&self) -> Option<(&'static str, Duration)> {
         let last = *self.shared.last_landing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,98 +173,6 @@ where
         metrics.cache_weight.set(i64::try_from(self.shared.store.weight()).unwrap_or(i64::MAX));
         metrics.flights.set(i64::try_from(self.shared.flights.len()).unwrap_or(i64::MAX));
     }
-}
-
-async fn wait(waiting: Waiting<Landing>, leads: bool) -> Result<Told, Arc<Error>> {
-    // A channel that closed without a landing means that the flight's task died; everyone is told, nobody hangs.
-    let landed = waiting.landing().await.ok_or_else(|| Arc::new(Error::Lost))??;
-    let outcome = match (landed.how, leads, landed.answer.verdict()) {
-        (How::Kept, _, _) => Outcome::Stale,
-        (How::Stored | How::Passed, false, _) => Outcome::Joined,
-        (How::Stored | How::Passed, true, Verdict::Pending) => Outcome::Pending,
-        (How::Stored | How::Passed, true, _) => Outcome::Miss,
-    };
-    Ok(Told { answer: landed.answer, outcome, stored: matches!(landed.how, How::Stored) })
-}
-
-/// A flight's whole life. The ticket removes the flight on drop, so that a panic here wakes everyone too.
-async fn fly<F>(shared: Arc<Shared<F>>, ticket: Ticket<Landing>)
-where
-    F: Service<Fetch, Response = Reply, Error = Failure> + Clone,
-{
-    let key = ticket.key().clone();
-    // From before the request: Monime may have judged the session the moment it was asked.
-    let asked_at = Instant::now();
-    let answered =
-        shared.fetch.clone().oneshot(Fetch { key: key.clone() }).await.map_err(Error::Failed).and_then(|reply| {
-            let answer = Answer::judge(key.id.as_ref(), reply, asked_at, &shared.ttl);
-            shared.metrics.upstream_answer(answer.verdict().as_str());
-            match answer.verdict() {
-                Verdict::Refused(refusal) => Err(Error::Refused(refusal, answer.into_monimes())),
-                Verdict::Word if answer.status() == StatusCode::FORBIDDEN => {
-                    tracing::warn!(space = %key.space, "Monime forbids the lookup: the token's scope, or test mode");
-                    Ok(answer)
-                }
-                Verdict::Final(_) | Verdict::Pending | Verdict::Unknown | Verdict::Absent | Verdict::Word => Ok(answer),
-            }
-        });
-    shared.note(&key, &answered);
-    ticket.land(|current| match answered {
-        Ok(answer) if current => Ok(settle(&shared, key, answer)),
-        // A purge grounded this flight: it answers those who waited, but what it knows is older than the purge.
-        Ok(answer) => Ok(Landed { answer: Arc::new(answer), how: How::Passed }),
-        Err(error) => Err(Arc::new(error)),
-    });
-}
-
-impl<F> Shared<F> {
-    fn note(&self, key: &Key, answered: &Result<Answer, Error>) {
-        let now = Instant::now();
-        let word = match answered {
-            Ok(answer) => answer.verdict().as_str(),
-            Err(error) => error.as_str(),
-        };
-        if word == Verdict::Pending.as_str() {
-            self.pending.saw(key, now);
-        }
-        *self.last_landing.lock().unwrap_or_else(PoisonError::into_inner) = Some((word, now));
-    }
-}
-
-impl Error {
-    fn as_str(&self) -> &'static str {
-        match self {
-            Self::Refused(refusal, _) => Verdict::Refused(*refusal).as_str(),
-            Self::Failed(failure) => failure.as_str(),
-            Self::Lost => "lost",
-        }
-    }
-}
-
-/// What a landing does to the store; called inside the flights' lock, by the current flight only.
-fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
-    let now = Instant::now();
-    let verdict = answer.verdict();
-    let supersedes = match verdict {
-        Verdict::Final(_) => None,
-        Verdict::Pending | Verdict::Unknown | Verdict::Absent => shared.store.fresh(key.as_ref(), now),
-        Verdict::Word | Verdict::Refused(_) => return Landed { answer: Arc::new(answer), how: How::Passed },
-    };
-    if let Some(kept) = supersedes {
-        if kept.verdict() == Verdict::Final(Final::Completed) {
-            shared.metrics.status_regressions.inc();
-            tracing::warn!(
-                verdict = verdict.as_str(),
-                "Monime's answer went back behind a completed one, which is kept"
-            );
-            return Landed { answer: kept, how: How::Kept };
-        }
-        // Monime's newest word contradicts what was kept: telling the old one again would make callers see both by turns.
-        shared.store.remove(key.as_ref());
-    }
-    let answer = Arc::new(answer);
-    let stored = shared.store.keep(key, &answer, now);
-    Landed { answer, how: if stored { How::Stored } else { How::Passed } }
 }
 
 /// Sweeps `lookups` for as long as the returned future is polled.

@@ -6,7 +6,7 @@ use tower::ServiceExt;
 
 use super::*;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Remembers(Mutex<Vec<Purge>>);
 
 impl Memory for Remembers {

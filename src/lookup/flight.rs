@@ -192,10 +192,10 @@ mod tests {
         let (old_waiting, old) = lead(&flights);
         flights.ground(|_| true);
         let (new_waiting, new) = lead(&flights);
-        old.land(|current| u8::from(current));
+        old.land(u8::from);
         assert_eq!(old_waiting.landing().await, Some(0), "it is current no more");
         assert_eq!(flights.len(), 1, "its successor still flies");
-        new.land(|current| u8::from(current));
+        new.land(u8::from);
         assert_eq!(new_waiting.landing().await, Some(1));
     }
 

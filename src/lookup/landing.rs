@@ -1,0 +1,133 @@
+//! A flight's whole life: ask, judge, and write what Monime's newest word does to the store.
+//!
+//! Owns the rule that a final answer never goes back: while a `completed` answer is kept, nothing but a later final word
+//! of Monime replaces it. Refuses to store for a flight that is not current any more.
+
+use std::sync::{Arc, PoisonError};
+
+use http::StatusCode;
+use tokio::time::Instant;
+use tower::{Service, ServiceExt};
+
+use super::answer::Answer;
+use super::flight::{Ticket, Waiting};
+use super::{Error, Shared, Told};
+use crate::monime::{Final, Key, Verdict};
+use crate::telemetry::Outcome;
+use crate::upstream::{Failure, Fetch, Reply};
+
+/// What a flight brought, for everyone who waited on it.
+pub(super) type Landing = Result<Landed, Arc<Error>>;
+
+/// A landing that can be told to callers.
+#[derive(Debug, Clone)]
+pub(super) struct Landed {
+    answer: Arc<Answer>,
+    how: How,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// It is in the store now.
+    Stored,
+    /// It is only for those who waited.
+    Passed,
+    /// It is the kept answer that Monime's new word must not replace.
+    Kept,
+}
+
+/// Waits for a landing, as the caller that leads the flight or as one that joined it.
+pub(super) async fn wait(waiting: Waiting<Landing>, leads: bool) -> Result<Told, Arc<Error>> {
+    // A channel that closed without a landing means that the flight's task died; everyone is told, nobody hangs.
+    let landed = waiting.landing().await.ok_or_else(|| Arc::new(Error::Lost))??;
+    let outcome = match (landed.how, leads, landed.answer.verdict()) {
+        (How::Kept, _, _) => Outcome::Stale,
+        (How::Stored | How::Passed, false, _) => Outcome::Joined,
+        (How::Stored | How::Passed, true, Verdict::Pending) => Outcome::Pending,
+        (How::Stored | How::Passed, true, _) => Outcome::Miss,
+    };
+    Ok(Told { answer: landed.answer, outcome, stored: matches!(landed.how, How::Stored) })
+}
+
+/// A flight's whole life. The ticket removes the flight on drop, so that a panic here wakes everyone too.
+pub(super) async fn fly<F>(shared: Arc<Shared<F>>, ticket: Ticket<Landing>)
+where
+    F: Service<Fetch, Response = Reply, Error = Failure> + Clone,
+{
+    let key = ticket.key().clone();
+    // From before the request: Monime may have judged the session the moment it was asked.
+    let asked_at = Instant::now();
+    let reply = shared.fetch.clone().oneshot(Fetch { key: key.clone() }).await;
+    let answered = reply.map_err(Error::Failed).and_then(|reply| judged(&shared, &key, reply, asked_at));
+    shared.note(&key, &answered);
+    ticket.land(|current| match answered {
+        Ok(answer) if current => Ok(settle(&shared, key, answer)),
+        // A purge grounded this flight: it answers those who waited, but what it knows is older than the purge.
+        Ok(answer) => Ok(Landed { answer: Arc::new(answer), how: How::Passed }),
+        Err(error) => Err(Arc::new(error)),
+    });
+}
+
+/// What may be passed on of a reply, or why nothing may.
+fn judged<F>(shared: &Shared<F>, key: &Key, reply: Reply, asked_at: Instant) -> Result<Answer, Error> {
+    let answer = Answer::judge(key.id.as_ref(), reply, asked_at, &shared.ttl);
+    let verdict = answer.verdict();
+    shared.metrics.upstream_answer(verdict.as_str());
+    if answer.status() == StatusCode::FORBIDDEN {
+        tracing::warn!(space = %key.space, "Monime forbids the lookup: the token's scope, or Monime's test mode");
+    }
+    match verdict {
+        Verdict::Refused(refusal) => Err(Error::Refused(refusal, answer.into_monimes())),
+        Verdict::Final(_) | Verdict::Pending | Verdict::Unknown | Verdict::Absent | Verdict::Word => Ok(answer),
+    }
+}
+
+impl<F> Shared<F> {
+    fn note(&self, key: &Key, answered: &Result<Answer, Error>) {
+        let now = Instant::now();
+        let word = match answered {
+            Ok(answer) => answer.verdict().as_str(),
+            Err(error) => error.as_str(),
+        };
+        if word == Verdict::Pending.as_str() {
+            self.pending.saw(key, now);
+        }
+        *self.last_landing.lock().unwrap_or_else(PoisonError::into_inner) = Some((word, now));
+    }
+}
+
+impl Error {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal, _) => Verdict::Refused(*refusal).as_str(),
+            Self::Failed(failure) => failure.as_str(),
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What a landing does to the store; called inside the flights' lock, by the current flight only.
+fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
+    let now = Instant::now();
+    let verdict = answer.verdict();
+    let supersedes = match verdict {
+        Verdict::Final(_) => None,
+        Verdict::Pending | Verdict::Unknown | Verdict::Absent => shared.store.fresh(key.as_ref(), now),
+        Verdict::Word | Verdict::Refused(_) => return Landed { answer: Arc::new(answer), how: How::Passed },
+    };
+    if let Some(kept) = supersedes {
+        if kept.verdict() == Verdict::Final(Final::Completed) {
+            shared.metrics.status_regressions.inc();
+            tracing::warn!(
+                verdict = verdict.as_str(),
+                "Monime's answer went back behind a completed one, which is kept"
+            );
+            return Landed { answer: kept, how: How::Kept };
+        }
+        // Monime's newest word contradicts what was kept: telling the old one again would make callers see both by turns.
+        shared.store.remove(key.as_ref());
+    }
+    let answer = Arc::new(answer);
+    let stored = shared.store.keep(key, &answer, now);
+    Landed { answer, how: if stored { How::Stored } else { How::Passed } }
+}
