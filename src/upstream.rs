@@ -1,11 +1,15 @@
 //! Asking Monime: one fixed origin, one request built from a typed key, one complete reply or one failure.
 
+mod roots;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
+
+pub use roots::{InvalidRoots, roots};
 
 /// The one place that requests go to: scheme, host and port, nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
