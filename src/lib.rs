@@ -1,5 +1,6 @@
 //! monigate
 
+pub mod config;
 pub mod lookup;
 pub mod monime;
 pub mod secret;
