@@ -21,14 +21,14 @@ const FAILED: u8 = 1;
 const BAD_CONFIG: u8 = 78;
 
 /// The caching gateway for Monime's checkout sessions.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "monigate", version, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Check the configuration, the secret and the CA as starting does, and say every problem
     Check(Settings),
@@ -46,14 +46,14 @@ enum Command {
     Version,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Toml,
     Json,
 }
 
 /// Where settings come from. All values stay text here, so that a wrong one is reported with all the others.
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct Settings {
     /// A configuration file, TOML or YAML; repeat it to layer several, later ones win
     #[arg(long, value_name = "FILE")]

@@ -1,7 +1,8 @@
 //! What an operator may write: every key, its meaning, its shape and its default, in one place.
 //!
 //! Refuses to judge: a shape is text, a number or a list; what a text must say is decided in `rules`. The JSON Schema,
-//! the built-in defaults and the refusal of unknown keys all come from these types.
+//! the built-in defaults and the refusal of unknown keys all come from these types. None of them can be printed: what was
+//! written may be a misplaced token.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use crate::monime::{CURRENT_VERSION, KNOWN_VERSIONS};
 
 /// The settings of monigate.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "monigate")]
 pub(super) struct Raw {
@@ -24,7 +25,7 @@ pub(super) struct Raw {
 }
 
 /// Where services ask.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listen {
     /// A loopback address such as `127.0.0.1:8080`, or `unix:/path/of.sock`.
@@ -33,7 +34,7 @@ pub(super) struct Listen {
 }
 
 /// Where operators and probes ask.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Admin {
     /// An address such as `127.0.0.1:9090`, or `unix:/path/of.sock`.
@@ -42,7 +43,7 @@ pub(super) struct Admin {
 }
 
 /// Which Monime is asked, and as whom.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Monime {
     /// Scheme and host of Monime; plain http only for loopback.
@@ -70,7 +71,7 @@ pub(super) struct Monime {
 }
 
 /// A further space.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Space {
     /// The space's id.
@@ -79,7 +80,7 @@ pub(super) struct Space {
 }
 
 /// The longest that one lookup may take, in nested bounds.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Timeouts {
     /// A new connection to Monime: name, TCP and TLS.
@@ -94,7 +95,7 @@ pub(super) struct Timeouts {
 }
 
 /// What is kept, and for how long.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cache {
     /// The most memory that kept answers may take.
@@ -107,7 +108,7 @@ pub(super) struct Cache {
 }
 
 /// How long each kind of answer is fresh; 0s means that it is not kept.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ttl {
     /// A completed session, which cannot change any more.
@@ -125,7 +126,7 @@ pub(super) struct Ttl {
 }
 
 /// How much is done at once.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
     /// The most requests that may wait on Monime at a time; answers from memory do not count.
@@ -134,7 +135,7 @@ pub(super) struct Limits {
 }
 
 /// How it ends.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Shutdown {
     /// How long it still accepts after readiness failed.
@@ -146,7 +147,7 @@ pub(super) struct Shutdown {
 }
 
 /// What is allowed although it is risky.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Security {
     /// Whether a secret's file may be readable by everyone on the machine.
@@ -155,7 +156,7 @@ pub(super) struct Security {
 }
 
 /// What is logged, to standard error.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Log {
     /// `json` for machines or `text` for people.
@@ -167,7 +168,7 @@ pub(super) struct Log {
 }
 
 /// A number of bytes: text with a unit, or a plain number.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(transparent)]
 pub(super) struct Size(pub(super) String);
 

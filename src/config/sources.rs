@@ -39,7 +39,7 @@ pub struct Sources {
 }
 
 /// A setting from the command line.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Flag {
     /// `--set KEY=VALUE`, not yet taken apart: it may be misspelt.
     Set(String),
@@ -58,17 +58,28 @@ pub enum Flag {
 #[derive(Debug, Clone, Default)]
 struct Layer(Map<String, Value>);
 
+// === impl Flag ===
+
+impl fmt::Debug for Flag {
+    /// Never the value, nor a setting that was not taken apart yet: either may be the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set(_) => f.write_str("--set"),
+            Self::Named { flag, .. } => f.write_str(flag),
+        }
+    }
+}
+
 // === impl Sources ===
 
 impl fmt::Debug for Sources {
     /// Names only: a value may be the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variables: Vec<_> = self.environment.keys().filter(|name| name.starts_with(PREFIX)).collect();
-        let flags = self.flags.len();
         f.debug_struct("Sources")
             .field("files", &self.files)
             .field("environment", &variables)
-            .field("flags", &flags)
+            .field("flags", &self.flags)
             .finish()
     }
 }

@@ -213,3 +213,14 @@ fn a_misspelt_key_meets_the_one_that_was_meant() {
         assert_eq!(problem.fix, fix);
     }
 }
+
+#[test]
+fn sources_print_names_and_no_values() {
+    let flags = vec![
+        Flag::Set("monime.token=mon_flag".into()),
+        Flag::Named { flag: "--listen", key: "listen.address", value: "mon_listen".into() },
+    ];
+    let printed = format!("{:?}", Sources { flags, ..environment(&[("PATH", "/bin")]) });
+    assert!(printed.contains("MONIGATE__MONIME__TOKEN") && printed.contains("--listen"), "{printed}");
+    assert!(!printed.contains("mon_") && !printed.contains("PATH"), "{printed}");
+}
