@@ -10,6 +10,7 @@ mod failure;
 mod observe;
 mod origin;
 mod read;
+mod roots;
 
 use std::sync::Arc;
 
@@ -18,9 +19,10 @@ use http::{HeaderMap, StatusCode, Version};
 use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 
-pub use client::{Client, InvalidCa};
+pub use client::{Client, NoClient};
 pub use failure::{Bound, Failure, Unreadable};
 pub use origin::{InvalidOrigin, Origin, Timeouts};
+pub use roots::{InvalidRoots, roots};
 
 use crate::monime::Key;
 use crate::secret::Secret;
