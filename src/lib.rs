@@ -2,6 +2,7 @@
 
 pub mod lookup;
 pub mod monime;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
