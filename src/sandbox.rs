@@ -21,6 +21,8 @@
 //! | `GET`, `DELETE /_sandbox/seen` | | shows or forgets what arrived: see [`Seen`] |
 //! | `POST /_sandbox/clock` | `{"advance": "1h"}` | skips time for sessions and idempotency keys, not for limits |
 //!
+//! In a program of one's own, [`Sandbox::new`], [`Sandbox::open`] at a [`Place`] and [`Open::run`] are all it takes.
+//!
 //! A fault is for lookups unless `"operation": "CreateCheckoutSession"` says otherwise, and for any session unless
 //! `"id"` does. It waits for a request that would otherwise have been answered: one refused for its token, its
 //! headers or its rate uses none up.
@@ -35,9 +37,11 @@ mod fault;
 mod ledger;
 mod limiter;
 mod mint;
+mod place;
 mod replays;
 mod seen;
 mod session;
+pub mod tls;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -53,6 +57,7 @@ pub use api::Operation;
 pub use body::{Body, Broken};
 pub use fault::Fault;
 pub use limiter::{Limits, Scope};
+pub use place::{CannotListen, Open, Place};
 pub use seen::{Heard, Second, Seen, Traffic};
 pub use session::outcome;
 
