@@ -8,7 +8,7 @@
 //! a create `Idempotency-Key`; it answers `POST` and `GET /v1/checkout-sessions` (`limit`, `after`, `status`) and
 //! `GET` and `DELETE /v1/checkout-sessions/{id}`; it refuses what comes faster than [`Limits`] in any sliding second.
 //! A session settles after `settle_after` with `outcome`, unless its metadata says otherwise with
-//! `"sandbox.settle_after": "3s"` and `"sandbox.outcome": "cancelled"`; it expires after an hour; or it is settled:
+//! `"sandbox.settle_after": "3s"` and `"sandbox.outcome": "cancelled"`; it expires after an hour (`lifetime`); or it is settled:
 //!
 //! | control route | body | does |
 //! | --- | --- | --- |
@@ -70,7 +70,7 @@ use limiter::Limiter;
 use mint::Mint;
 use replays::Replays;
 use seen::Tally;
-use session::Session;
+use session::{LIFETIME, Session};
 
 /// The token that a sandbox accepts unless told otherwise. Known to everyone, good for nothing else.
 pub const DEFAULT_TOKEN: &str = "mon_sandbox_0123456789abcdefghij";
@@ -86,6 +86,8 @@ pub struct Settings {
     pub settle_after: Option<Duration>,
     /// How it then settles.
     pub outcome: Final,
+    /// From `createTime` to `expireTime`.
+    pub lifetime: Duration,
     /// How fast it may be asked.
     pub limits: Limits,
     /// Answers every id that nobody created as a session that settled like this, always with the same bytes.
@@ -125,6 +127,7 @@ impl Default for Settings {
             token: DEFAULT_TOKEN.to_owned(),
             settle_after: None,
             outcome: Final::Completed,
+            lifetime: LIFETIME,
             limits: Limits::LIVE,
             invent: None,
         }
@@ -137,6 +140,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("settle_after", &self.settle_after)
             .field("outcome", &self.outcome)
+            .field("lifetime", &self.lifetime)
             .field("limits", &self.limits)
             .field("invent", &self.invent)
             .finish_non_exhaustive()
@@ -150,7 +154,9 @@ impl Sandbox {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let (clock, plain) = (Clock::start(), Arc::new(Draft::plain()));
-        let invented = settings.invent.map(|status| Session::seeded(Arc::clone(&plain), clock.now(), status.as_str()));
+        let settled =
+            |status: Final| Session::seeded(Arc::clone(&plain), clock.now(), settings.lifetime, status.as_str());
+        let invented = settings.invent.map(settled);
         let state = State {
             clock,
             mint: Mint::default(),
@@ -194,14 +200,16 @@ impl Sandbox {
         let now = state.clock.now();
         let unix = state.clock.unix(now);
         let id = state.mint.session(unix);
-        state.ledger.put(space, id.clone(), Session::open(Arc::clone(&self.shared.plain), now, settles));
+        let session = Session::open(Arc::clone(&self.shared.plain), now, self.shared.settings.lifetime, settles);
+        state.ledger.put(space, id.clone(), session);
         id
     }
 
     /// Makes or replaces a session that shows `status`, which may be any text; `pending` makes one that is open.
     pub fn put(&self, space: &SpaceId, id: &SessionId, status: &str) {
         let mut state = self.state();
-        let session = Session::seeded(Arc::clone(&self.shared.plain), state.clock.now(), status);
+        let (plain, lifetime) = (Arc::clone(&self.shared.plain), self.shared.settings.lifetime);
+        let session = Session::seeded(plain, state.clock.now(), lifetime, status);
         state.ledger.put(space, id.clone(), session);
     }
 

@@ -175,7 +175,7 @@ fn create(sandbox: &Sandbox, state: &mut State, call: &Call, body: &Bytes) -> An
     let settings = &sandbox.shared.settings;
     let outcome = draft.outcome.unwrap_or(settings.outcome);
     let settles = draft.settle_after.or(settings.settle_after).map(|after| (after, outcome));
-    let session = Session::open(Arc::new(draft), now, settles);
+    let session = Session::open(Arc::new(draft), now, settings.lifetime, settles);
     let id = state.mint.session(unix);
     let answer = answer::ok(&Success::of(Some(session.view(&id, &call.space, &state.clock, now))));
     state.ledger.put(&call.space, id, session);

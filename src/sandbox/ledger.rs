@@ -107,6 +107,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::draft::Draft;
+    use super::super::session::LIFETIME;
     use super::*;
 
     #[test]
@@ -116,7 +117,7 @@ mod tests {
         let draft = Arc::new(Draft::plain());
         for index in 0..7 {
             let status = if index % 2 == 0 { "pending" } else { "completed" };
-            let session = Session::seeded(Arc::clone(&draft), now, status);
+            let session = Session::seeded(Arc::clone(&draft), now, LIFETIME, status);
             ledger.put(&space, SessionId::parse(&format!("scs-{index}")).unwrap(), session);
         }
         let walk = |status, limit| {
@@ -144,7 +145,7 @@ mod tests {
         let [one, other] = ["spc-a", "spc-b"].map(|space| SpaceId::parse(space).unwrap());
         let id = SessionId::parse("scs-1").unwrap();
         for space in [&one, &other] {
-            ledger.put(space, id.clone(), Session::open(Arc::new(Draft::plain()), now, None));
+            ledger.put(space, id.clone(), Session::open(Arc::new(Draft::plain()), now, LIFETIME, None));
         }
         assert_eq!(ledger.delete(&one, &id, now), Deletion::Done);
         assert_eq!(ledger.delete(&one, &id, now), Deletion::Absent);

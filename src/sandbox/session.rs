@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::draft::{Draft, LineItem};
 use crate::monime::{Final, SessionId, SpaceId};
 
-/// `expireTime` is `createTime` and one hour.
+/// `expireTime` is `createTime` and one hour, unless the settings say otherwise.
 pub(super) const LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// What stands before the id where no URL was given; RFC 2606 keeps the name from ever being anybody's.
 const PAGE: &str = "https://checkout.sandbox.invalid";
@@ -69,16 +69,26 @@ struct Items<'a> {
 // === impl Session ===
 
 impl Session {
-    /// A pending session that settles after `settle_after`, if at all, with `outcome`.
-    pub(super) fn open(draft: Arc<Draft>, now: Instant, settles: Option<(Duration, Final)>) -> Self {
+    /// A pending session that expires after `lifetime` unless it settles before, after this long like this.
+    pub(super) fn open(
+        draft: Arc<Draft>,
+        now: Instant,
+        lifetime: Duration,
+        settles: Option<(Duration, Final)>,
+    ) -> Self {
         // A moment beyond the clock's range never comes.
         let settles = settles.and_then(|(after, outcome)| Some((now.checked_add(after)?, outcome)));
-        Self { draft, created: now, expires: now + LIFETIME, state: State::Open { settles, started: false } }
+        Self {
+            draft,
+            created: now,
+            expires: now.checked_add(lifetime).unwrap_or(now + LIFETIME),
+            state: State::Open { settles, started: false },
+        }
     }
 
     /// A session that shows `status` whatever the clock says; `pending` makes one that is open.
-    pub(super) fn seeded(draft: Arc<Draft>, now: Instant, status: &str) -> Self {
-        let mut session = Self::open(draft, now, None);
+    pub(super) fn seeded(draft: Arc<Draft>, now: Instant, lifetime: Duration, status: &str) -> Self {
+        let mut session = Self::open(draft, now, lifetime, None);
         if status != "pending" {
             session.state = State::Closed(Cow::Owned(status.to_owned()));
         }
@@ -156,7 +166,7 @@ mod tests {
     fn open(settles: Option<(u64, Final)>) -> (Session, Instant) {
         let now = Instant::now();
         let settles = settles.map(|(seconds, outcome)| (Duration::from_secs(seconds), outcome));
-        (Session::open(Arc::new(Draft::plain()), now, settles), now)
+        (Session::open(Arc::new(Draft::plain()), now, LIFETIME, settles), now)
     }
 
     fn over_time(settles: Option<(u64, Final)>, seconds: [u64; 4]) -> [String; 4] {

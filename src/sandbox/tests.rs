@@ -113,6 +113,17 @@ async fn a_session_expires_by_its_clock_or_is_settled_by_control() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_lifetime_is_kept_to() {
+    let sandbox = Sandbox::new(Settings { lifetime: MINUTE, ..Settings::default() });
+    let id = sandbox.create(&space());
+    let session = lookup(&sandbox, &id).await.json()["result"].clone();
+    let time = |name: &str| humantime::parse_rfc3339(session[name].as_str().unwrap()).unwrap();
+    assert_eq!(time("expireTime").duration_since(time("createTime")).unwrap(), MINUTE);
+    advance(MINUTE).await;
+    assert_eq!(lookup(&sandbox, &id).await.json()["result"]["status"], "expired");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_has_the_whole_shape_and_expires_an_hour_after_it_was_made() {
     let sandbox = without_limits();
     let created = create(&sandbox, "1", &body(json!({"cart": "9"}))).await;
