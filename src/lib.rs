@@ -27,6 +27,7 @@ pub mod config;
 pub mod gateway;
 pub mod lookup;
 pub mod monime;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
