@@ -1,4 +1,4 @@
-//! The sandbox as a client sees it: over real sockets, byte by byte, without help from an HTTP library.
+//! The sandbox as a client sees it: over real sockets, byte by byte; only HTTP/2 is left to a library.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,9 +7,11 @@
     reason = "clippy allows them in tests, but does not see that these helpers are part of one"
 )]
 
+// In a folder, where cargo does not take it for tests of its own.
+#[path = "sandbox/client.rs"]
+mod client;
+
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,119 +20,18 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use monigate::monime::{Final, SessionId, SpaceId, envelope};
+use monigate::monime::{Final, SessionId, SpaceId};
 use monigate::sandbox::{DEFAULT_TOKEN, Fault, Limits, Operation, Place, Sandbox, Scope, Settings};
-use monigate::server::Address;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// Nothing here takes a tenth of it; whatever does has hung.
-const PATIENCE: Duration = Duration::from_secs(10);
-const SESSIONS: &str = "/v1/checkout-sessions";
-
-struct Running {
-    sandbox: Sandbox,
-    address: SocketAddr,
-    base_url: String,
-    stop: oneshot::Sender<()>,
-    served: JoinHandle<()>,
-}
-
-/// What came before the connection closed.
-#[derive(Debug)]
-struct Raw {
-    head: String,
-    body: Vec<u8>,
-    /// Whether it closed as TCP or TLS should.
-    closed: io::Result<()>,
-}
-
-impl Running {
-    async fn start(settings: Settings, tls: Option<&Path>) -> Self {
-        let sandbox = Sandbox::new(settings);
-        let address = "127.0.0.1:0".parse().unwrap();
-        let place = Place { address, tls: tls.map(Into::into), beyond_loopback: false };
-        let open = sandbox.open(&place).await.unwrap();
-        let Address::Tcp(address) = *open.address() else { panic!("a TCP address") };
-        let base_url = open.base_url();
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(open.run(async { drop(stopped.await) }));
-        Self { sandbox, address, base_url, stop, served }
-    }
-
-    async fn without_limits() -> Self {
-        Self::start(Settings { limits: Limits::NONE, ..Settings::default() }, None).await
-    }
-
-    async fn stop(self) {
-        self.stop.send(()).unwrap();
-        timeout(PATIENCE, self.served).await.unwrap().unwrap();
-    }
-
-    async fn ask(&self, method: &str, path: &str, fields: &str, body: &str) -> Raw {
-        let socket = TcpStream::connect(self.address).await.unwrap();
-        exchange(socket, &request(method, path, fields, body)).await
-    }
-
-    async fn lookup(&self, id: &SessionId) -> Raw {
-        self.ask("GET", &format!("{SESSIONS}/{id}"), "", "").await
-    }
-
-    async fn spoiled(&self, id: &SessionId, fault: Fault) -> Raw {
-        self.sandbox.play(fault, 1);
-        self.lookup(id).await
-    }
-}
-
-impl Raw {
-    fn status(&self) -> u16 {
-        self.head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap())
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    fn reason(&self) -> String {
-        assert!(envelope::is_error(&self.body), "{self:?}");
-        self.json().pointer("/error/reason").and_then(Value::as_str).unwrap().to_owned()
-    }
-
-    fn promised(&self) -> usize {
-        self.header("content-length").unwrap().parse().unwrap()
-    }
-}
-
-fn request(method: &str, path: &str, fields: &str, body: &str) -> String {
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\nAuthorization: Bearer {DEFAULT_TOKEN}\r\n\
-         Monime-Space-Id: spc-shop\r\nContent-Length: {}\r\n{fields}\r\n{body}",
-        body.len()
-    )
-}
-
-/// Sends a request and reads until the other side is done, however it ends.
-async fn exchange(mut socket: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Raw {
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut bytes = Vec::new();
-    let closed = timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the connection ends").map(drop);
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
-    let body = bytes.split_off(end);
-    Raw { head: String::from_utf8(bytes).unwrap(), body, closed }
-}
+use client::{PATIENCE, Running, SESSIONS, exchange, request};
 
 fn space() -> SpaceId {
     SpaceId::parse("spc-shop").unwrap()
