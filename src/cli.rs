@@ -3,19 +3,27 @@
 //! Refuses to print on its own, to read the environment and to end the process: all three are handed in or left to
 //! `main`. What it repeats of a command line passes the redaction of `secret`, for people paste tokens there.
 
+mod ask;
+mod demo;
+mod serve;
+mod signals;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use monigate::config::{self, Config, Flag, Sources};
+use monigate::config::{self, Config, Flag, Problems, Sources};
 use monigate::monime::TokenKind;
 use monigate::secret::redact;
+use tokio::runtime::Runtime;
+
+use serve::SandboxArgs;
 
 /// It went well.
 const OK: u8 = 0;
-/// The answer could not be written.
+/// It did not, or the answer could not be written.
 const FAILED: u8 = 1;
 /// The configuration has problems: `EX_CONFIG` of sysexits.
 const BAD_CONFIG: u8 = 78;
@@ -30,6 +38,34 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve lookups until SIGTERM
+    Run(Settings),
+    /// Look one session up, as a caller would
+    Get {
+        /// The session's id
+        id: String,
+        /// The space; else the default one
+        #[arg(long, value_name = "SPACE")]
+        space: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// See it work: a sandbox and a gateway in one process, and a guided tour
+    Demo {
+        /// End after the tour instead of staying up
+        #[arg(long)]
+        once: bool,
+    },
+    /// Play Monime's checkout sessions, for people and tests: NOT Monime
+    Sandbox(SandboxArgs),
+    /// Ask the running gateway at admin.address how it is; exit 0 or 1
+    Healthcheck {
+        /// Whether it is ready for requests, instead of whether it lives
+        #[arg(long)]
+        ready: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Check the configuration, the secret and the CA as starting does, and say every problem
     Check(Settings),
     /// Print the configuration in effect, redacted, with the source of each key
@@ -75,32 +111,49 @@ struct Settings {
     log_format: Option<String>,
 }
 
+/// What a command may use of the process.
+pub(crate) struct Process<O, E> {
+    /// The environment.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Where answers go.
+    pub(crate) out: O,
+    /// Where complaints go.
+    pub(crate) err: E,
+    /// Whether `out` is a terminal that shows colour.
+    pub(crate) colour: bool,
+}
+
 /// Runs one command; the number is the exit code.
-pub(crate) fn run(
-    arguments: impl IntoIterator<Item = OsString>,
-    environment: BTreeMap<String, String>,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> u8 {
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, mut process: Process<impl Write, impl Write>) -> u8 {
     let done = match Cli::try_parse_from(arguments) {
-        Ok(cli) => obey(cli.command, environment, out, err),
-        Err(error) => explain(&error, out, err),
+        Ok(cli) => obey(cli.command, &mut process),
+        Err(error) => explain(&error, &mut process.out, &mut process.err),
     };
     // A reader that hung up, such as `head`, is told nothing more.
     done.unwrap_or(FAILED)
 }
 
-fn obey(
-    command: Command,
-    environment: BTreeMap<String, String>,
-    out: &mut impl Write,
-    err: &mut impl Write,
-) -> io::Result<u8> {
+fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::Result<u8> {
+    let Process { environment, out, err, colour } = process;
+    let environment = std::mem::take(environment);
     match command {
-        Command::Check(settings) => with_config(settings, environment, err, |config| check(config, out)),
-        Command::Config { settings, format } => with_config(settings, environment, err, |config| match format {
-            Format::Toml => out.write_all(config.effective.to_toml().as_bytes()),
-            Format::Json => out.write_all(&config.effective.to_json()),
+        Command::Run(settings) => with_config(settings, environment, err, |config, err| serve::run(config, err)),
+        Command::Get { id, space, settings } => {
+            with_config(settings, environment, err, |config, err| ask::get(config, &id, space.as_deref(), out, err))
+        }
+        Command::Demo { once } => demo::run(once, *colour, out, err),
+        Command::Sandbox(args) => serve::run_sandbox(args, out, err),
+        Command::Healthcheck { ready, settings } => match Config::admin_address(&settings.sources(environment)) {
+            Ok(address) => ask::healthcheck(&address, ready, out, err),
+            Err(problems) => bad_config(&problems, err),
+        },
+        Command::Check(settings) => with_config(settings, environment, err, |config, _| check(&config, out)),
+        Command::Config { settings, format } => with_config(settings, environment, err, |config, _| {
+            let text = match format {
+                Format::Toml => config.effective.to_toml().into_bytes(),
+                Format::Json => config.effective.to_json(),
+            };
+            out.write_all(&text).map(|()| OK)
         }),
         Command::Schema => out.write_all(&config::schema()).map(|()| OK),
         Command::Version => writeln!(out, "monigate {}", env!("CARGO_PKG_VERSION")).map(|()| OK),
@@ -108,19 +161,27 @@ fn obey(
 }
 
 /// Does something with a valid configuration, or says why there is none.
-fn with_config(
+fn with_config<E: Write>(
     settings: Settings,
     environment: BTreeMap<String, String>,
-    err: &mut impl Write,
-    act: impl FnOnce(&Config) -> io::Result<()>,
+    err: &mut E,
+    act: impl FnOnce(Config, &mut E) -> io::Result<u8>,
 ) -> io::Result<u8> {
     match Config::load(&settings.sources(environment)) {
-        Ok(config) => act(&config).map(|()| OK),
-        Err(problems) => write!(err, "monigate: {problems}").map(|()| BAD_CONFIG),
+        Ok(config) => act(config, err),
+        Err(problems) => bad_config(&problems, err),
     }
 }
 
-fn check(config: &Config, out: &mut impl Write) -> io::Result<()> {
+fn bad_config(problems: &Problems, err: &mut impl Write) -> io::Result<u8> {
+    write!(err, "monigate: {problems}").map(|()| BAD_CONFIG)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn check(config: &Config, out: &mut impl Write) -> io::Result<u8> {
     let monime = &config.monime;
     let spaces: Vec<_> = monime.spaces.iter().map(|space| space.as_str()).collect();
     writeln!(out, "configuration ok: {} asks {} for {}", config.listen, monime.origin, spaces.join(", "))?;
@@ -133,7 +194,7 @@ fn check(config: &Config, out: &mut impl Write) -> io::Result<()> {
         Some(path) => writeln!(out, "token: {token}, from {}", redact(&path.to_string_lossy())),
         None => writeln!(out, "token: {token}, from the environment"),
     }?;
-    writeln!(out, "admin: {}", config.admin)
+    writeln!(out, "admin: {}", config.admin).map(|()| OK)
 }
 
 /// Prints clap's help, version or complaint, in plain text.

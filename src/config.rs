@@ -118,24 +118,39 @@ impl Config {
     /// # Errors
     /// Every [`Problem`] there is.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        let schema = schema::schema();
         let mut problems = Problems::default();
-        let merged = sources.merge(Node(&schema), &mut problems).and_then(|settings| {
-            let effective = Effective::of(&settings);
-            Ok((Raw::deserialize(settings)?, effective))
-        });
-        let config = match merged {
-            Ok((raw, effective)) => Self::judge(&raw, effective, sources.token(), &mut problems),
-            // What passed the inspection merges and deserializes. Should it ever not, its words quote values.
-            Err(_) => {
-                problems.add("configuration", "all sources", "cannot be merged", "start with fewer sources");
-                None
-            }
-        };
+        let merged = Self::merge(sources, &mut problems);
+        let config = merged.and_then(|(raw, effective)| Self::judge(&raw, effective, sources.token(), &mut problems));
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(problems.sorted()),
         }
+    }
+
+    /// Where operators ask, without looking at any file but the configuration's: a health check must not fail
+    /// because a secret that is long loaded cannot be read just now.
+    ///
+    /// # Errors
+    /// Every [`Problem`] of the sources, and that of this one value.
+    pub fn admin_address(sources: &Sources) -> Result<Address, Problems> {
+        let mut problems = Problems::default();
+        let merged = Self::merge(sources, &mut problems);
+        let address = merged.and_then(|(raw, effective)| {
+            let mut rules = Rules { effective: &effective, problems: &mut problems };
+            rules.address("admin.address", &raw.admin.address)
+        });
+        address.filter(|_| problems.is_empty()).ok_or_else(|| problems.sorted())
+    }
+
+    fn merge(sources: &Sources, problems: &mut Problems) -> Option<(Raw, Effective)> {
+        let schema = schema::schema();
+        let merged = sources.merge(Node(&schema), problems).and_then(|settings| {
+            let effective = Effective::of(&settings);
+            Ok((Raw::deserialize(settings)?, effective))
+        });
+        // What passed the inspection merges and deserializes. Should it ever not, its words quote values.
+        let complain = |_| problems.add("configuration", "all sources", "cannot be merged", "start with fewer sources");
+        merged.map_err(complain).ok()
     }
 
     fn judge(raw: &Raw, mut effective: Effective, token: Option<&str>, problems: &mut Problems) -> Option<Self> {

@@ -5,13 +5,17 @@
 mod cli;
 
 use std::collections::BTreeMap;
-use std::io::{stderr, stdout};
+use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let environment = environment();
+    // https://no-color.org: any value but an empty one asks for none.
+    let plain = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = stdout().is_terminal() && !plain;
     // Not locked: other threads may have to say something while a command runs.
-    let code = cli::run(std::env::args_os(), environment(), &mut stdout(), &mut stderr());
-    ExitCode::from(code)
+    let process = cli::Process { environment, out: stdout(), err: stderr(), colour };
+    ExitCode::from(cli::run(std::env::args_os(), process))
 }
 
 /// What is not Unicode becomes a replacement character, which no setting and no token may hold: it is reported there.

@@ -9,6 +9,7 @@ mod deadline;
 mod failure;
 mod observe;
 mod origin;
+pub mod plain;
 mod read;
 mod roots;
 

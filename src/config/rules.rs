@@ -63,7 +63,7 @@ impl Rules<'_> {
         (listen, admin)
     }
 
-    fn address(&mut self, key: &str, text: &str) -> Option<Address> {
+    pub(super) fn address(&mut self, key: &str, text: &str) -> Option<Address> {
         let address = text.parse().ok();
         if address.is_none() {
             let fix = "write IP:PORT such as 127.0.0.1:8080 or [::1]:8080, or unix:/absolute/path";
