@@ -174,6 +174,11 @@ fn the_top_level_holds_what_everyone_looks_for_and_nothing_else() {
     assert_kept(top(&Tree::here()));
 }
 
+#[test]
+fn the_map_is_of_this_country() {
+    assert_kept(map(&Tree::here(), &fs::read_to_string("ARCHITECTURE.md").unwrap()));
+}
+
 fn assert_kept(broken: Vec<String>) {
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
@@ -252,6 +257,24 @@ fn top(tree: &Tree) -> Vec<String> {
     let stray = tree.top.iter().filter(|name| !TOP.contains(&name.as_str()));
     let fix = "move it into a folder, or argue for a place in TOP in tests/architecture.rs";
     stray.map(|name| format!("{name}: the top level has no place for it; {fix}")).collect()
+}
+
+/// What `ARCHITECTURE.md` leaves out, and what it names that is not there.
+fn map(tree: &Tree, text: &str) -> Vec<String> {
+    let (modules, mut broken) = tree.modules();
+    let names: BTreeSet<_> = modules.iter().map(Module::name).collect();
+    for name in names.iter().filter(|name| !text.contains(&format!("\n| `{name}` |"))) {
+        broken.push(format!("ARCHITECTURE.md: the map has no line for `{name}`; say in one what it owns and refuses"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        let files = line.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs") && !word.contains(' '));
+        for file in files.filter(|file| *file != "name.rs") {
+            if !tree.files.contains_key(file) && !tree.files.contains_key(&format!("src/{file}")) {
+                broken.push(format!("ARCHITECTURE.md:{}: there is no {file}; say where it went", number + 1));
+            }
+        }
+    }
+    broken
 }
 
 /// Whether a table's cell holds `name`.
@@ -584,4 +607,13 @@ fn a_stray_name_at_the_top_is_found() {
     let top_of = |names: &[&str]| Tree { top: names.iter().map(ToString::to_string).collect(), ..Tree::default() };
     assert_eq!(top(&top_of(&["src", "Cargo.toml", ".ci"])), [""; 0]);
     assert_eq!(places(&top(&top_of(&["src", "notes.txt"]))), ["notes.txt: the top level has no place for it"]);
+}
+
+#[test]
+fn a_map_of_another_country_is_found() {
+    let tree = tree(&[("src/lookup.rs", ""), ("src/lookup/store.rs", ""), ("src/webhook.rs", "")]);
+    let text = "# Map\n\n| `lookup` | x |\n\nSee `lookup/store.rs`, `src/lookup.rs`, then\n`lookup/flight.rs`.\n";
+    let wanted =
+        ["ARCHITECTURE.md: the map has no line for `webhook`", "ARCHITECTURE.md:6: there is no lookup/flight.rs"];
+    assert_eq!(places(&map(&tree, text)), wanted);
 }
