@@ -1,25 +1,150 @@
-//! Stand-in until the real one lands.
+//! The token that opens Monime: one type with one exit, and the words that may be said about it.
+//!
+//! Refuses to be copied, shown, serialized or borrowed: [`Secret::bearer`] is the only way out, as a header value that
+//! is marked sensitive. Whatever held the token on its way in is wiped. No error here carries any part of it.
+
+mod file;
+mod reflection;
+
+use std::borrow::Cow;
+use std::fmt;
+
 use http::HeaderValue;
-/// S
-#[derive(Debug)]
-pub struct Secret(String);
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use crate::monime::TokenKind;
+
+pub use file::{FileError, Unusable};
+
+/// The longest token that is accepted. Monime's are well below 100 characters; a header field of this size still
+/// passes every server.
+pub const MAX_TOKEN: usize = 4096;
+/// What stands where a secret would.
+pub const REDACTED: &str = "[redacted]";
+/// How Monime's tokens begin, live and test alike.
+const TOKEN_PREFIX: &[u8] = b"mon_";
+
+/// A token. It is wiped from memory when dropped.
+pub struct Secret(SecretString);
+
+/// Why a text is no token. Never carries the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSecret {
+    /// Nothing, or only a line break.
+    #[error("the token is empty")]
+    Empty,
+    /// More than one line.
+    #[error("the token has more than one line")]
+    Lines,
+    /// It begins with the scheme that we put before it.
+    #[error("the token begins with `Bearer `")]
+    Scheme,
+    /// A space, a control character or something beyond ASCII.
+    #[error("the token holds a character that is not visible ASCII")]
+    Character,
+    /// Longer than [`MAX_TOKEN`].
+    #[error("the token is longer than {MAX_TOKEN} bytes")]
+    Long,
+}
+
+// === impl Secret ===
+
 impl Secret {
-    /// p
-    pub fn parse(b: zeroize::Zeroizing<Vec<u8>>) -> Result<Self, String> {
-        String::from_utf8(b.to_vec()).map(Self).map_err(|e| e.to_string())
+    /// Takes a token from `text`, which is wiped. One line break at the end is not part of it.
+    ///
+    /// # Errors
+    /// [`InvalidSecret`] when it could not travel as a bearer token.
+    pub fn parse(text: impl Into<Zeroizing<Vec<u8>>>) -> Result<Self, InvalidSecret> {
+        let text = text.into();
+        let token = text.strip_suffix(b"\n").unwrap_or(&text);
+        let token = token.strip_suffix(b"\r").unwrap_or(token);
+        if token.is_empty() {
+            return Err(InvalidSecret::Empty);
+        }
+        if token.len() > MAX_TOKEN {
+            return Err(InvalidSecret::Long);
+        }
+        if token.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            return Err(InvalidSecret::Lines);
+        }
+        if token.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer ")) {
+            return Err(InvalidSecret::Scheme);
+        }
+        match std::str::from_utf8(token) {
+            Ok(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(SecretString::from(token))),
+            _ => Err(InvalidSecret::Character),
+        }
     }
-    /// b
+
+    /// The value of the `Authorization` header, marked sensitive: this is the only exit.
+    #[must_use]
     pub fn bearer(&self) -> HeaderValue {
-        let mut v = HeaderValue::from_str(&format!("Bearer {}", self.0)).unwrap_or(HeaderValue::from_static(""));
-        v.set_sensitive(true);
-        v
+        let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + self.0.expose_secret().len()));
+        text.extend_from_slice(b"Bearer ");
+        text.extend_from_slice(self.0.expose_secret().as_bytes());
+        // `parse` let only visible ASCII in. If that ever failed, no credential would travel: Monime answers 401.
+        let mut value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("Bearer"));
+        value.set_sensitive(true);
+        value
     }
-    /// r
-    pub fn is_reflected_in(&self, b: &[u8]) -> bool {
-        memchr::memmem::find(b, self.0.as_bytes()).is_some()
+
+    /// What the token is for.
+    #[must_use]
+    pub fn kind(&self) -> TokenKind {
+        TokenKind::of(self.0.expose_secret())
     }
-    /// k
-    pub fn kind(&self) -> crate::monime::TokenKind {
-        crate::monime::TokenKind::of(&self.0)
+
+    /// Whether `bytes` holds 12 consecutive bytes of the token (all of a shorter one), as they are or as Base64 of any
+    /// text around them.
+    #[must_use]
+    pub fn is_reflected_in(&self, bytes: &[u8]) -> bool {
+        reflection::is_reflected(self.0.expose_secret().as_bytes(), bytes)
     }
 }
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({REDACTED})")
+    }
+}
+
+// === impl InvalidSecret ===
+
+impl InvalidSecret {
+    /// What to do about it.
+    #[must_use]
+    pub fn fix(self) -> &'static str {
+        match self {
+            Self::Empty => "put the token there, as Monime shows it once when it is made",
+            Self::Lines => "keep one token and nothing else; one line break at the end is fine",
+            Self::Scheme => "keep the token alone: the scheme is added here",
+            Self::Character => "copy the token again, without spaces, quotes or a byte order mark",
+            Self::Long => "check that this is the token, and not a certificate or a whole file of settings",
+        }
+    }
+}
+
+/// Whether a text holds what looks like one of Monime's tokens.
+#[must_use]
+pub fn looks_secret(text: &str) -> bool {
+    text.as_bytes().windows(TOKEN_PREFIX.len()).any(|window| window.eq_ignore_ascii_case(TOKEN_PREFIX))
+}
+
+/// The same text with every word that looks like a token replaced: for words that others chose, on their way to an
+/// operator's screen. A net under code that should not have let one through, not a licence to print secrets.
+#[must_use]
+pub fn redact(text: &str) -> Cow<'_, str> {
+    if !looks_secret(text) {
+        return Cow::Borrowed(text);
+    }
+    let pieces = text.split_inclusive(char::is_whitespace).map(|piece| {
+        let word = piece.trim_end();
+        let space = piece.get(word.len()..).unwrap_or_default();
+        if looks_secret(word) { format!("{REDACTED}{space}") } else { piece.to_owned() }
+    });
+    Cow::Owned(pieces.collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,9 @@ mod deadline;
 mod failure;
 mod observe;
 mod origin;
+pub mod plain;
 mod read;
+mod roots;
 
 use std::sync::Arc;
 
@@ -18,9 +20,10 @@ use http::{HeaderMap, StatusCode, Version};
 use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 
-pub use client::{Client, InvalidCa};
+pub use client::{Client, NoClient};
 pub use failure::{Bound, Failure, Unreadable};
 pub use origin::{InvalidOrigin, Origin, Timeouts};
+pub use roots::{InvalidRoots, roots};
 
 use crate::monime::Key;
 use crate::secret::Secret;

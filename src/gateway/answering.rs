@@ -26,7 +26,7 @@ pub(super) fn hit(answer: &Answer, request: &HeaderMap) -> Served {
     let now = Instant::now();
     let mut response = response(answer, request);
     let headers = response.headers_mut();
-    headers.insert(AGE, HeaderValue::from(answer.age(now)));
+    headers.insert(AGE, text(format_args!("{}", answer.age(now))));
     headers.insert(CACHE_STATUS, text(format_args!("monigate; hit; ttl={}", answer.ttl(now))));
     served(response, Outcome::Hit)
 }
@@ -40,7 +40,7 @@ pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: PollAfter) -> S
     let mut response = response(&told.answer, request);
     let headers = response.headers_mut();
     if told.outcome == Outcome::Stale {
-        headers.insert(AGE, HeaderValue::from(told.answer.age(now)));
+        headers.insert(AGE, text(format_args!("{}", told.answer.age(now))));
         headers.insert(CACHE_STATUS, text(format_args!("monigate; hit; ttl={}; detail=stale", told.answer.ttl(now))));
     } else {
         headers.remove(AGE);

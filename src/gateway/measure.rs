@@ -116,7 +116,9 @@ impl Measurement {
     fn answered(&mut self, served: Served) -> Response<Full<Bytes>> {
         let Served { mut response, outcome, operation, failure } = served;
         self.count(operation, response.status(), outcome, failure.as_ref());
-        response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
+        // Moved, not cloned: the first clone of a value that owns its bytes allocates.
+        let id = std::mem::replace(&mut self.id, HeaderValue::from_static("-"));
+        response.headers_mut().insert(X_REQUEST_ID, id);
         if !self.http1 {
             // HTTP/2 has no such header; its streams end without it.
             response.headers_mut().remove(CONNECTION);

@@ -21,13 +21,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use tokio::time::timeout;
 use tower::Service;
 
 use super::failure::{Bound, Failure};
 use super::origin::Origin;
+use super::roots::{InvalidRoots, roots};
 
 /// How long an unused connection is kept: below the 60 s after which common servers close theirs.
 const POOL_IDLE: Duration = Duration::from_secs(50);
@@ -46,18 +45,15 @@ pub struct Client {
     origin: Origin,
 }
 
-/// Why a file of certificate authorities cannot be used.
+/// Why there can be no client.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidCa {
-    /// It is not PEM.
-    #[error("it is not PEM: {0}")]
-    Pem(rustls_pki_types::pem::Error),
-    /// It holds no certificate.
-    #[error("it holds no certificate")]
-    Empty,
-    /// It holds a certificate that cannot be a root, or rustls refuses the set.
-    #[error("it cannot be used: {0}")]
-    Root(#[from] rustls::Error),
+pub enum NoClient {
+    /// Nobody to trust.
+    #[error("monime.ca_file: {0}")]
+    Roots(#[from] InvalidRoots),
+    /// rustls refuses what it was built with, which is a bug.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// Connects within the deadline, TLS included.
@@ -78,8 +74,8 @@ impl Client {
     /// A client for `origin` that trusts the CAs in `ca_pem` and no others, or else Mozilla's roots.
     ///
     /// # Errors
-    /// [`InvalidCa`] when `ca_pem` holds no usable certificate.
-    pub fn new(origin: Origin, ca_pem: Option<&[u8]>, connect: Duration) -> Result<Self, InvalidCa> {
+    /// [`NoClient`] when `ca_pem` holds anything but usable certificates.
+    pub fn new(origin: Origin, ca_pem: Option<&[u8]>, connect: Duration) -> Result<Self, NoClient> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -134,19 +130,11 @@ fn failure(error: legacy::Error) -> Failure {
     Failure::Unreachable(Box::new(error))
 }
 
-fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, InvalidCa> {
-    let mut roots = RootCertStore::empty();
-    match ca_pem {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                roots.add(certificate.map_err(InvalidCa::Pem)?)?;
-            }
-        }
-    }
-    if roots.is_empty() {
-        return Err(InvalidCa::Empty);
-    }
+fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, NoClient> {
+    let roots = match ca_pem {
+        Some(pem) => roots(pem)?,
+        None => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    };
     Ok(ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

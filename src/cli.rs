@@ -1,0 +1,225 @@
+//! The command line: what may be asked of the program, and what it answers.
+//!
+//! Refuses to print on its own, to read the environment and to end the process: all three are handed in or left to
+//! `main`. What it repeats of a command line passes the redaction of `secret`, for people paste tokens there.
+
+mod ask;
+mod demo;
+mod serve;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use monigate::config::{self, Config, Flag, Problems, Sources};
+use monigate::monime::TokenKind;
+use monigate::secret::redact;
+use tokio::runtime::Runtime;
+
+use serve::SandboxArgs;
+
+/// It went well.
+const OK: u8 = 0;
+/// It did not, or the answer could not be written.
+const FAILED: u8 = 1;
+/// The configuration has problems: `EX_CONFIG` of sysexits.
+const BAD_CONFIG: u8 = 78;
+
+/// The caching gateway for Monime's checkout sessions.
+#[derive(Parser)]
+#[command(name = "monigate", version, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve lookups until SIGTERM
+    Run(Settings),
+    /// Look one session up, as a caller would
+    Get {
+        /// The session's id
+        id: String,
+        /// The space; else the default one
+        #[arg(long, value_name = "SPACE")]
+        space: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// See it work: a sandbox and a gateway in one process, and a guided tour
+    Demo {
+        /// End after the tour instead of staying up
+        #[arg(long)]
+        once: bool,
+    },
+    /// Play Monime's checkout sessions, for people and tests: NOT Monime
+    Sandbox(SandboxArgs),
+    /// Ask the running gateway at admin.address how it is; exit 0 or 1
+    Healthcheck {
+        /// Whether it is ready for requests, instead of whether it lives
+        #[arg(long)]
+        ready: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Check the configuration, the secret and the CA as starting does, and say every problem
+    Check(Settings),
+    /// Print the configuration in effect, redacted, with the source of each key
+    Config {
+        #[command(flatten)]
+        settings: Settings,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t = Format::Toml)]
+        format: Format,
+    },
+    /// Print the JSON Schema of a configuration file
+    Schema,
+    /// Print the version
+    Version,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Toml,
+    Json,
+}
+
+/// Where settings come from. All values stay text here, so that a wrong one is reported with all the others.
+#[derive(Args)]
+struct Settings {
+    /// A configuration file, TOML or YAML; repeat it to layer several, later ones win
+    #[arg(long, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// Set one key, such as --set monime.version=caph.2025-08-23; wins over files and the environment
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The same as --set listen.address=ADDRESS
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The same as --set admin.address=ADDRESS
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
+    /// The same as --set log.level=LEVEL
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// The same as --set log.format=FORMAT
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+/// What a command may use of the process.
+pub(crate) struct Process<O, E> {
+    /// The environment.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Where answers go.
+    pub(crate) out: O,
+    /// Where complaints go.
+    pub(crate) err: E,
+    /// Whether `out` is a terminal that shows colour.
+    pub(crate) colour: bool,
+}
+
+/// Runs one command; the number is the exit code.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, mut process: Process<impl Write, impl Write>) -> u8 {
+    let done = match Cli::try_parse_from(arguments) {
+        Ok(cli) => obey(cli.command, &mut process),
+        Err(error) => explain(&error, &mut process.out, &mut process.err),
+    };
+    // A reader that hung up, such as `head`, is told nothing more.
+    done.unwrap_or(FAILED)
+}
+
+fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::Result<u8> {
+    let Process { environment, out, err, colour } = process;
+    let environment = std::mem::take(environment);
+    match command {
+        Command::Run(settings) => with_config(settings, environment, err, |config, err| serve::run(config, err)),
+        Command::Get { id, space, settings } => {
+            with_config(settings, environment, err, |config, err| ask::get(config, &id, space.as_deref(), out, err))
+        }
+        Command::Demo { once } => demo::run(once, *colour, out, err),
+        Command::Sandbox(args) => serve::run_sandbox(args, out, err),
+        Command::Healthcheck { ready, settings } => match Config::admin_address(&settings.sources(environment)) {
+            Ok(address) => ask::healthcheck(&address, ready, out, err),
+            Err(problems) => bad_config(&problems, err),
+        },
+        Command::Check(settings) => with_config(settings, environment, err, |config, _| check(&config, out)),
+        Command::Config { settings, format } => with_config(settings, environment, err, |config, _| {
+            let text = match format {
+                Format::Toml => config.effective.to_toml().into_bytes(),
+                Format::Json => config.effective.to_json(),
+            };
+            out.write_all(&text).map(|()| OK)
+        }),
+        Command::Schema => out.write_all(&config::schema()).map(|()| OK),
+        Command::Version => writeln!(out, "monigate {}", env!("CARGO_PKG_VERSION")).map(|()| OK),
+    }
+}
+
+/// Does something with a valid configuration, or says why there is none.
+fn with_config<E: Write>(
+    settings: Settings,
+    environment: BTreeMap<String, String>,
+    err: &mut E,
+    act: impl FnOnce(Config, &mut E) -> io::Result<u8>,
+) -> io::Result<u8> {
+    match Config::load(&settings.sources(environment)) {
+        Ok(config) => act(config, err),
+        Err(problems) => bad_config(&problems, err),
+    }
+}
+
+fn bad_config(problems: &Problems, err: &mut impl Write) -> io::Result<u8> {
+    write!(err, "monigate: {problems}").map(|()| BAD_CONFIG)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn check(config: &Config, out: &mut impl Write) -> io::Result<u8> {
+    let monime = &config.monime;
+    let spaces: Vec<_> = monime.spaces.iter().map(|space| space.as_str()).collect();
+    writeln!(out, "configuration ok: {} asks {} for {}", config.listen, monime.origin, spaces.join(", "))?;
+    let token = match monime.token.kind() {
+        TokenKind::Live => "a live token",
+        TokenKind::Test => "a test token, with which Monime refuses checkout sessions",
+        TokenKind::Other => "a token of a form that is not Monime's; the limits of test mode are kept",
+    };
+    match &monime.token_file {
+        Some(path) => writeln!(out, "token: {token}, from {}", redact(&path.to_string_lossy())),
+        None => writeln!(out, "token: {token}, from the environment"),
+    }?;
+    writeln!(out, "admin: {}", config.admin).map(|()| OK)
+}
+
+/// Prints clap's help, version or complaint, in plain text.
+fn explain(error: &clap::Error, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        err.write_all(redact(&text).as_bytes())?;
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(u8::try_from(error.exit_code()).unwrap_or(FAILED))
+}
+
+// === impl Settings ===
+
+impl Settings {
+    fn sources(self, environment: BTreeMap<String, String>) -> Sources {
+        let named = [
+            ("--listen", "listen.address", self.listen),
+            ("--admin", "admin.address", self.admin),
+            ("--log-level", "log.level", self.log_level),
+            ("--log-format", "log.format", self.log_format),
+        ];
+        let named =
+            named.into_iter().filter_map(|(flag, key, value)| value.map(|value| Flag::Named { flag, key, value }));
+        Sources { files: self.config, environment, flags: self.set.into_iter().map(Flag::Set).chain(named).collect() }
+    }
+}

@@ -1,0 +1,85 @@
+//! `get` and `healthcheck`: the commands that ask one question.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use monigate::config::Config;
+use monigate::gateway::gateway;
+use monigate::monime::SPACE_HEADER;
+use monigate::server::Address;
+use monigate::upstream::plain;
+use monigate::{CannotStart, Parts};
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use super::serve::cannot_start;
+use super::{FAILED, OK, runtime};
+
+/// Orchestrators give a probe a second or more; one that answers at all answers at once.
+const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Looks one session up, through the code that serves callers. The body goes to `out`, how it went to `err`.
+pub(super) fn get(
+    config: Config,
+    id: &str,
+    space: Option<&str>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<u8> {
+    let target = format!("/v1/checkout-sessions/{id}");
+    let mut request = Request::builder().uri(&target);
+    if let Some(space) = space {
+        request = request.header(SPACE_HEADER, space);
+    }
+    let Ok(request) = request.body(Full::<Bytes>::default()) else {
+        writeln!(err, "monigate: the id or the space holds characters that no request can carry")?;
+        return Ok(FAILED);
+    };
+    let response = match runtime()?.block_on(look_up(config, request)) {
+        Ok(response) => response,
+        Err(error) => return cannot_start(&error, err),
+    };
+    let (head, body) = response.into_parts();
+    writeln!(err, "HTTP {}", head.status)?;
+    for (name, value) in &head.headers {
+        writeln!(err, "{name}: {}", value.to_str().unwrap_or("(not text)"))?;
+    }
+    out.write_all(&body)?;
+    writeln!(out)?;
+    Ok(if head.status == StatusCode::OK { OK } else { FAILED })
+}
+
+async fn look_up(config: Config, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, CannotStart> {
+    let parts = Parts::assemble(config)?;
+    let Ok(response) = gateway(parts.lookups, parts.terms, parts.metrics).oneshot(request).await;
+    let (head, body) = response.into_parts();
+    let Ok(body) = body.collect().await;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+/// Asks the admin listener how it is.
+pub(super) fn healthcheck(
+    address: &Address,
+    ready: bool,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<u8> {
+    let path = if ready { "/readyz" } else { "/livez" };
+    let request = Request::builder().uri(path).body(Full::default());
+    let asked = async { timeout(HEALTH_DEADLINE, plain::ask(address, request?)).await? };
+    match runtime()?.block_on(asked) {
+        Ok(answer) => {
+            let healthy = answer.status() == StatusCode::OK;
+            let said = String::from_utf8_lossy(answer.body());
+            writeln!(out, "{path} at {address}: {} {}", answer.status().as_u16(), said.trim())?;
+            Ok(if healthy { OK } else { FAILED })
+        }
+        Err(error) => {
+            writeln!(err, "monigate: {path} at {address}: {error}; is the gateway running with this admin.address?")?;
+            Ok(FAILED)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The configuration: from what the operator wrote to what the program needs, with every problem said at once.
+//!
+//! Refuses to start on a guess: an unknown key, a wrong shape, a broken rule, a secret that cannot be read or stands
+//! where others see it are all errors. Owns config-rs and the names of the keys; nothing below `lib` knows either.
+//!
+//! `sources` are inspected by `shape` against `schema` (made from `raw`) and merged; `rules` make a [`Config`] of the
+//! result, out of single `values`; `problems` collects what each of them finds.
+
+mod effective;
+mod problems;
+mod raw;
+mod rules;
+mod schema;
+mod shape;
+mod sources;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use effective::Effective;
+pub use problems::{Problem, Problems};
+pub use sources::{Flag, Sources};
+
+use crate::lookup::Ttl;
+use crate::monime::{SpaceId, Version};
+use crate::secret::Secret;
+use crate::server::Address;
+use crate::telemetry::log::Format;
+use crate::upstream::{Origin, Timeouts};
+use raw::Raw;
+use rules::Rules;
+use schema::Node;
+
+/// Everything the program needs, all of it valid.
+#[derive(Debug)]
+pub struct Config {
+    /// Where services ask: this machine only.
+    pub listen: Address,
+    /// Where operators and probes ask.
+    pub admin: Address,
+    /// Which Monime is asked, and as whom.
+    pub monime: Monime,
+    /// What is kept, and for how long.
+    pub cache: Cache,
+    /// The most requests that may wait on Monime at a time, at least one.
+    pub max_in_flight: usize,
+    /// How it ends.
+    pub shutdown: Shutdown,
+    /// What is logged.
+    pub log: Log,
+    /// Whether a secret's file may be readable by everyone on the machine.
+    pub allow_world_readable_secrets: bool,
+    /// The same as written, redacted, with who set each key.
+    pub effective: Effective,
+}
+
+/// Which Monime is asked, and as whom.
+#[derive(Debug)]
+pub struct Monime {
+    /// Where it is.
+    pub origin: Origin,
+    /// The private CA in front of it, as PEM that [`roots`](crate::upstream::roots) can read.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The release that is asked for when a caller names none; one of `versions`.
+    pub version: Version,
+    /// Every release that a caller may name.
+    pub versions: Vec<Version>,
+    /// The space of a caller that names none.
+    pub default_space: Option<SpaceId>,
+    /// Every space that a caller may name, at least one, each once: the default first, if there is one.
+    pub spaces: Vec<SpaceId>,
+    /// How long one lookup may take.
+    pub timeouts: Timeouts,
+    /// The token.
+    pub token: Secret,
+    /// The file that the token came from; without one it came from the environment.
+    pub token_file: Option<PathBuf>,
+}
+
+/// What is kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    /// The most memory that kept answers may take, in bytes.
+    pub max_size: u64,
+    /// How long each kind of answer is fresh.
+    pub ttl: Ttl,
+    /// Whether a caller's `no-cache` asks Monime again.
+    pub callers_may_refresh: bool,
+}
+
+/// How it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long it still accepts after readiness failed.
+    pub delay: Duration,
+    /// How long connections may take to finish after that; more than zero.
+    pub timeout: Duration,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How a line is written.
+    pub format: Format,
+    /// A level, or a list of directives; `tracing_subscriber::EnvFilter` reads it.
+    pub level: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads the sources, the secret and the CA. This is what starting does, so what passes here can start, as far as
+    /// files can tell.
+    ///
+    /// # Errors
+    /// Every [`Problem`] there is.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let merged = Self::merge(sources, &mut problems);
+        let config = merged.and_then(|(raw, effective)| Self::judge(&raw, effective, sources.token(), &mut problems));
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            Some(_) | None => Err(problems.sorted()),
+        }
+    }
+
+    /// Where operators ask, without looking at any file but the configuration's: a health check must not fail
+    /// because a secret that is long loaded cannot be read just now.
+    ///
+    /// # Errors
+    /// Every [`Problem`] of the sources, and that of this one value.
+    pub fn admin_address(sources: &Sources) -> Result<Address, Problems> {
+        let mut problems = Problems::default();
+        let merged = Self::merge(sources, &mut problems);
+        let address = merged.and_then(|(raw, effective)| {
+            let mut rules = Rules { effective: &effective, problems: &mut problems };
+            rules.address("admin.address", &raw.admin.address)
+        });
+        address.filter(|_| problems.is_empty()).ok_or_else(|| problems.sorted())
+    }
+
+    fn merge(sources: &Sources, problems: &mut Problems) -> Option<(Raw, Effective)> {
+        let schema = schema::schema();
+        let merged = sources.merge(Node(&schema), problems).and_then(|settings| {
+            let effective = Effective::of(&settings);
+            Ok((Raw::deserialize(settings)?, effective))
+        });
+        // What passed the inspection merges and deserializes. Should it ever not, its words quote values.
+        let complain = |_| problems.add("configuration", "all sources", "cannot be merged", "start with fewer sources");
+        merged.map_err(complain).ok()
+    }
+
+    fn judge(raw: &Raw, mut effective: Effective, token: Option<&str>, problems: &mut Problems) -> Option<Self> {
+        let mut rules = Rules { effective: &effective, problems };
+        let (listen, admin) = rules.addresses(raw);
+        let secret = rules.token(raw, token);
+        let monime = rules.monime(&raw.monime, secret);
+        let cache = rules.cache(&raw.cache);
+        let max_in_flight = rules.max_in_flight(&raw.limits);
+        let shutdown = rules.shutdown(&raw.shutdown);
+        let log = rules.log(&raw.log);
+        effective.note_token(raw.monime.token_file.as_deref());
+        Some(Self {
+            listen: listen?,
+            admin: admin?,
+            monime: monime?,
+            cache: cache?,
+            max_in_flight: max_in_flight?,
+            shutdown: shutdown?,
+            log: log?,
+            allow_world_readable_secrets: raw.security.allow_world_readable_secrets,
+            effective,
+        })
+    }
+}
+
+/// The JSON Schema (2020-12) of a configuration file.
+#[must_use]
+pub fn schema() -> Vec<u8> {
+    // A tree of text and numbers always serializes.
+    let mut text = serde_json::to_vec_pretty(&schema::schema()).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+#[cfg(test)]
+mod tests;

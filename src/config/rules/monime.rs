@@ -1,0 +1,172 @@
+//! The rules for whom we ask and as whom: origin, CA, releases, spaces, time-outs, token.
+//!
+//! Refuses to repeat an id or a URL that is wrong: these are the places where a token is pasted by mistake.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::Rules;
+use crate::config::Monime;
+use crate::config::problems::shown;
+use crate::config::raw::{self, Raw};
+use crate::config::sources::{TOKEN_KEY, TOKEN_VARIABLE};
+use crate::config::values::Bounds;
+use crate::monime::{SpaceId, Version};
+use crate::secret::Secret;
+use crate::upstream::{Origin, Timeouts};
+
+/// Longer than five minutes nobody waits for an answer.
+const TIMEOUT: Bounds = Bounds::new(Duration::from_millis(1), Duration::from_secs(5 * 60));
+/// A PEM file larger than this is no CA.
+const MAX_CA_FILE: u64 = 1 << 20;
+
+// === impl Rules ===
+
+impl Rules<'_> {
+    pub(in crate::config) fn monime(&mut self, raw: &raw::Monime, token: Option<Secret>) -> Option<Monime> {
+        let origin = raw.base_url.parse::<Origin>();
+        if let Err(error) = &origin {
+            // Never the text: a URL may hold a password.
+            self.broken("monime.base_url", error.to_string(), "write it like https://api.monime.io");
+        }
+        let ca_pem = raw.ca_file.as_ref().map(|path| self.ca(Path::new(path)));
+        let (version, versions) = self.versions(raw);
+        let (default_space, spaces) = self.spaces(raw);
+        let timeouts = self.timeouts(&raw.timeouts);
+        Some(Monime {
+            origin: origin.ok()?,
+            // No CA asked for is fine, one that cannot be used is not.
+            ca_pem: match ca_pem {
+                Some(pem) => Some(pem?),
+                None => None,
+            },
+            version: version?,
+            versions,
+            default_space,
+            spaces,
+            timeouts: timeouts?,
+            token: token?,
+            token_file: raw.token_file.as_ref().map(PathBuf::from),
+        })
+    }
+
+    fn ca(&mut self, path: &Path) -> Option<Vec<u8>> {
+        let key = "monime.ca_file";
+        let name = path.display();
+        let pem = match std::fs::metadata(path) {
+            Ok(file) if !file.is_file() => Err("it is not a regular file".to_owned()),
+            Ok(file) if file.len() > MAX_CA_FILE => Err(format!("it is larger than {MAX_CA_FILE} bytes")),
+            Ok(_) => std::fs::read(path).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let fix = "give a PEM file with the certificates of the CA, or leave the key away to trust the public ones";
+        let checked = pem.map_err(|error| format!("{name} cannot be read: {error}")).and_then(|pem| {
+            crate::upstream::roots(&pem).map(|_| pem).map_err(|error| format!("{name} cannot be trusted: {error}"))
+        });
+        checked.map_err(|rule| self.broken(key, rule, fix)).ok()
+    }
+
+    fn versions(&mut self, raw: &raw::Monime) -> (Option<Version>, Vec<Version>) {
+        let fix = "write it as Monime does, such as caph.2025-08-23";
+        let version = Version::parse(&raw.version);
+        if let Err(error) = &version {
+            self.broken("monime.version", error.to_string(), fix);
+        }
+        let mut versions = Vec::new();
+        for (index, text) in raw.versions.iter().enumerate() {
+            let key = format!("monime.versions[{index}]");
+            match Version::parse(text) {
+                Ok(version) if versions.contains(&version) => self.broken(&key, "stands there twice", "remove one"),
+                Ok(version) => versions.push(version),
+                Err(error) => self.broken(&key, error.to_string(), fix),
+            }
+        }
+        if let Ok(version) = &version
+            && !versions.contains(version)
+        {
+            let rule = format!("does not hold monime.version, {}", shown(version.as_str()));
+            self.broken("monime.versions", rule, "add it: a caller may name the release that is the default");
+        }
+        (version.ok(), versions)
+    }
+
+    /// The default space, and every space that is allowed, each once.
+    fn spaces(&mut self, raw: &raw::Monime) -> (Option<SpaceId>, Vec<SpaceId>) {
+        let fix = "copy the id from Monime's dashboard; it begins with spc-";
+        let mut read = |key: &str, text: &str| {
+            let space = SpaceId::parse(text);
+            space.map_err(|error| self.broken(key, error.to_string(), fix)).ok()
+        };
+        let default = raw.default_space.as_ref().and_then(|text| read("monime.default_space", text));
+        let mut listed = Vec::new();
+        for (index, space) in raw.spaces.iter().enumerate() {
+            let key = format!("monime.spaces[{index}].id");
+            let Some(text) = &space.id else {
+                self.broken(&format!("monime.spaces[{index}]"), "has no id", "add id = \"spc-…\"");
+                continue;
+            };
+            match SpaceId::parse(text) {
+                Ok(space) if listed.contains(&space) => self.broken(&key, "stands there twice", "remove one"),
+                Ok(space) => listed.push(space),
+                Err(error) => self.broken(&key, error.to_string(), fix),
+            }
+        }
+        if raw.default_space.is_none() && raw.spaces.is_empty() && !self.problems.concern("monime.spaces") {
+            self.broken("monime.default_space", "no space is allowed, so every lookup would be refused", fix);
+        }
+        let others = listed.into_iter().filter(|space| Some(space) != default.as_ref());
+        let all = default.iter().cloned().chain(others).collect();
+        (default, all)
+    }
+
+    fn timeouts(&mut self, raw: &raw::Timeouts) -> Option<Timeouts> {
+        let connect = self.duration("monime.timeouts.connect", &raw.connect, TIMEOUT);
+        let attempt = self.duration("monime.timeouts.attempt", &raw.attempt, TIMEOUT);
+        let total = self.duration("monime.timeouts.total", &raw.total, TIMEOUT);
+        self.nested("monime.timeouts.connect", connect, "monime.timeouts.attempt", attempt);
+        self.nested("monime.timeouts.attempt", attempt, "monime.timeouts.total", total);
+        Some(Timeouts { connect: connect?, attempt: attempt?, total: total? })
+    }
+
+    /// The first must fit into the second.
+    fn nested(&mut self, inner: &str, one: Option<Duration>, outer: &str, other: Option<Duration>) {
+        let (Some(one), Some(other)) = (one, other) else { return };
+        if one > other && !self.problems.touch(outer) && !self.problems.touch(inner) {
+            let [one, other] = [one, other].map(humantime::format_duration);
+            self.broken(
+                inner,
+                format!("{one} is longer than {outer}, {other}"),
+                format!("shorten it or raise {outer}"),
+            );
+        }
+    }
+
+    /// The token, from the one place that was named.
+    pub(in crate::config) fn token(&mut self, raw: &Raw, variable: Option<&str>) -> Option<Secret> {
+        let key = "monime.token_file";
+        match (&raw.monime.token_file, variable) {
+            (Some(_), Some(_)) => {
+                let rule = format!("the token is given twice: here and by {TOKEN_VARIABLE}");
+                self.broken(key, rule, "remove one of the two");
+                None
+            }
+            (None, None) => {
+                let fix = format!("set monime.token_file to the path of a file, or {TOKEN_VARIABLE} to the token");
+                self.broken(key, "there is no token", fix);
+                None
+            }
+            (Some(path), None) => {
+                let allowed = raw.security.allow_world_readable_secrets;
+                let secret = Secret::from_file(Path::new(path), allowed);
+                secret.map_err(|error| self.broken(key, error.to_string(), error.fix())).ok()
+            }
+            (None, Some(token)) => {
+                let secret = Secret::parse(Zeroizing::new(token.as_bytes().to_vec()));
+                let source = format!("environment variable {TOKEN_VARIABLE}");
+                secret.map_err(|error| self.problems.add(TOKEN_KEY, &source, error.to_string(), error.fix())).ok()
+            }
+        }
+    }
+}

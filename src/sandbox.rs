@@ -1,0 +1,309 @@
+//! A stand-in Monime: its checkout sessions, its limits and its faults, on a clock of its own.
+//!
+//! Owns playing Monime for people, whose test mode refuses checkout sessions, and for our own demo, tests and benches.
+//! Refuses to pass for Monime: every answer carries `Monime-Sandbox`. Knows `monime` and `server`, nothing else of
+//! ours.
+//!
+//! **As Monime does**, it wants `Authorization: Bearer`, `Monime-Space-Id`, a known `Monime-Version` or none, and on
+//! a create `Idempotency-Key`; it answers `POST` and `GET /v1/checkout-sessions` (`limit`, `after`, `status`) and
+//! `GET` and `DELETE /v1/checkout-sessions/{id}`; it refuses what comes faster than [`Limits`] in any sliding second.
+//! A session settles after `settle_after` with `outcome`, unless its metadata says otherwise with
+//! `"sandbox.settle_after": "3s"` and `"sandbox.outcome": "cancelled"`; it expires after an hour (`lifetime`); or it is settled:
+//!
+//! | control route | body | does |
+//! | --- | --- | --- |
+//! | `POST /_sandbox/sessions/{id}/settle` | `{"outcome": "completed"}` | settles it, in every space that has this id |
+//! | `POST /_sandbox/sessions/{id}/start` | | lets the payer begin: it cannot be deleted while pending |
+//! | `PUT /_sandbox/sessions/{id}` | `{"space": "spc-1", "status": "processing"}` | makes or replaces it, any status |
+//! | `DELETE /_sandbox/sessions` | | forgets every session and idempotency key |
+//! | `POST /_sandbox/faults` | `{"fault": {"status": 503}, "times": 2}` | spoils the next answers: see [`Fault`] |
+//! | `GET`, `DELETE /_sandbox/faults` | | shows or forgets the faults that wait |
+//! | `GET`, `DELETE /_sandbox/seen` | | shows or forgets what arrived: see [`Seen`] |
+//! | `POST /_sandbox/clock` | `{"advance": "1h"}` | skips time for sessions and idempotency keys, not for limits |
+//!
+//! In a program of one's own, [`Sandbox::new`], [`Sandbox::open`] at a [`Place`] and [`Open::run`] are all it takes.
+//!
+//! A fault is for lookups unless `"operation": "CreateCheckoutSession"` says otherwise, and for any session unless
+//! `"id"` does. It waits for a request that would otherwise have been answered: one refused for its token, its
+//! headers or its rate uses none up.
+
+mod answer;
+mod api;
+mod body;
+mod clock;
+mod control;
+mod draft;
+mod fault;
+mod ledger;
+mod limiter;
+mod mint;
+mod place;
+mod replays;
+mod seen;
+mod session;
+pub mod tls;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::time::Instant;
+use tower::{Service, service_fn};
+
+pub use api::Operation;
+pub use body::{Body, Broken};
+pub use fault::Fault;
+pub use limiter::{Limits, Scope};
+pub use place::{CannotListen, Open, Place};
+pub use seen::{Heard, Second, Seen, Traffic};
+pub use session::outcome;
+
+use crate::monime::{Final, SessionId, SpaceId};
+use clock::Clock;
+use draft::Draft;
+use fault::{Faults, Planned};
+use ledger::Ledger;
+use limiter::Limiter;
+use mint::Mint;
+use replays::Replays;
+use seen::Tally;
+use session::{LIFETIME, Session};
+
+/// The token that a sandbox accepts unless told otherwise. Known to everyone, good for nothing else.
+pub const DEFAULT_TOKEN: &str = "mon_sandbox_0123456789abcdefghij";
+/// Where the control routes begin: Monime has no path like it.
+const PREFIX: &str = "/_sandbox";
+
+/// How a sandbox plays.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The only bearer token that is accepted.
+    pub token: String,
+    /// After how long a session settles by itself; none means that it waits to be settled or expires.
+    pub settle_after: Option<Duration>,
+    /// How it then settles.
+    pub outcome: Final,
+    /// From `createTime` to `expireTime`.
+    pub lifetime: Duration,
+    /// How fast it may be asked.
+    pub limits: Limits,
+    /// Answers every id that nobody created as a session that settled like this, always with the same bytes.
+    pub invent: Option<Final>,
+}
+
+/// A handle on one sandbox: clones steer the same one.
+#[derive(Clone)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    /// What everyone is shown who asks for an id that nobody created.
+    invented: Option<Session>,
+    plain: Arc<Draft>,
+    /// Held for a few microseconds and never across an await.
+    state: Mutex<State>,
+}
+
+struct State {
+    clock: Clock,
+    mint: Mint,
+    ledger: Ledger,
+    replays: Replays,
+    limiter: Limiter,
+    faults: Faults,
+    tally: Tally,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            token: DEFAULT_TOKEN.to_owned(),
+            settle_after: None,
+            outcome: Final::Completed,
+            lifetime: LIFETIME,
+            limits: Limits::LIVE,
+            invent: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    // Without the token: somebody may have put a real one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("settle_after", &self.settle_after)
+            .field("outcome", &self.outcome)
+            .field("lifetime", &self.lifetime)
+            .field("limits", &self.limits)
+            .field("invent", &self.invent)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Sandbox ===
+
+impl Sandbox {
+    /// A sandbox without sessions. Needs tokio's clock, and no runtime.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let (clock, plain) = (Clock::start(), Arc::new(Draft::plain()));
+        let settled =
+            |status: Final| Session::seeded(Arc::clone(&plain), clock.now(), settings.lifetime, status.as_str());
+        let invented = settings.invent.map(settled);
+        let state = State {
+            clock,
+            mint: Mint::default(),
+            ledger: Ledger::default(),
+            replays: Replays::default(),
+            limiter: Limiter::new(settings.limits),
+            faults: Faults::default(),
+            tally: Tally::new(Instant::now()),
+        };
+        Self { shared: Arc::new(Shared { settings, invented, plain, state: Mutex::new(state) }) }
+    }
+
+    /// What [`crate::server::serve`] serves: Monime's routes and the control routes. Always ready.
+    #[must_use]
+    pub fn service<B>(
+        &self,
+    ) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+    + use<B>
+    where
+        B: http_body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let sandbox = self.clone();
+        service_fn(move |request: Request<B>| sandbox.clone().answer(request))
+    }
+
+    /// Makes a session with nothing special about it. It settles as the settings say.
+    #[must_use]
+    pub fn create(&self, space: &SpaceId) -> SessionId {
+        let Settings { settle_after, outcome, .. } = self.shared.settings;
+        self.create_settling(space, settle_after.map(|after| (after, outcome)))
+    }
+
+    /// Makes a session that settles after this long like this, or waits for [`Sandbox::settle`].
+    #[must_use]
+    pub fn create_settling(&self, space: &SpaceId, settles: Option<(Duration, Final)>) -> SessionId {
+        let mut state = self.state();
+        let now = state.clock.now();
+        let unix = state.clock.unix(now);
+        let id = state.mint.session(unix);
+        let session = Session::open(Arc::clone(&self.shared.plain), now, self.shared.settings.lifetime, settles);
+        state.ledger.put(space, id.clone(), session);
+        id
+    }
+
+    /// Makes or replaces a session that shows `status`, which may be any text; `pending` makes one that is open.
+    pub fn put(&self, space: &SpaceId, id: &SessionId, status: &str) {
+        let mut state = self.state();
+        let (plain, lifetime) = (Arc::clone(&self.shared.plain), self.shared.settings.lifetime);
+        let session = Session::seeded(plain, state.clock.now(), lifetime, status);
+        state.ledger.put(space, id.clone(), session);
+    }
+
+    /// What a lookup would show now, if there is such a session.
+    #[must_use]
+    pub fn status(&self, space: &SpaceId, id: &SessionId) -> Option<String> {
+        let state = self.state();
+        state.ledger.get(space, id).map(|session| session.status(state.clock.now()).to_owned())
+    }
+
+    /// Settles a session now, in every space that has this id, even one that settled otherwise before. False if none
+    /// has it.
+    pub fn settle(&self, id: &SessionId, outcome: Final) -> bool {
+        self.state().ledger.settle(id, outcome) > 0
+    }
+
+    /// Lets the payer begin, so that a pending session cannot be deleted any more. False if no space has this id.
+    pub fn start(&self, id: &SessionId) -> bool {
+        self.state().ledger.start(id) > 0
+    }
+
+    /// Forgets every session and every idempotency key.
+    pub fn clear(&self) {
+        let mut state = self.state();
+        state.ledger = Ledger::default();
+        state.replays = Replays::default();
+    }
+
+    /// Plays `fault` on the next so many lookups, whatever their id.
+    pub fn play(&self, fault: Fault, times: u32) {
+        self.play_on(Operation::Get, fault, times);
+    }
+
+    /// Plays `fault` on the next so many lookups of this id.
+    pub fn play_for(&self, id: &SessionId, fault: Fault, times: u32) {
+        self.plan(Planned { fault, times, operation: Operation::Get, id: Some(id.clone()) });
+    }
+
+    /// Plays `fault` on the next so many requests of this kind. A write is carried out all the same.
+    pub fn play_on(&self, operation: Operation, fault: Fault, times: u32) {
+        self.plan(Planned { fault, times, operation, id: None });
+    }
+
+    /// Forgets the faults that were not played yet.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
+    }
+
+    /// What arrived so far.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.state().tally.seen(&self.shared.settings.token)
+    }
+
+    /// Begins counting anew.
+    pub fn forget_seen(&self) {
+        self.state().tally = Tally::new(Instant::now());
+    }
+
+    /// Skips time for sessions and idempotency keys; limits and counts stay with the real clock. False if it is too
+    /// far for the clock to count.
+    pub fn advance(&self, span: Duration) -> bool {
+        self.state().clock.advance(span)
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Result<Response<Body>, Infallible>
+    where
+        B: http_body::Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
+        let rest = request.uri().path().strip_prefix(PREFIX);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            Ok(control::answer(&self, request).await)
+        } else {
+            Ok(api::answer(&self, request).await)
+        }
+    }
+
+    fn plan(&self, planned: Planned) {
+        if self.state().faults.plan(planned).is_err() {
+            tracing::warn!("too many faults wait already; this one is not played");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing is left half-done that a reader could not live with; a test should see the first panic only.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Reading a secret from a file.
+//!
+//! Refuses a file that everyone on the machine may read, unless told otherwise, and anything that is no regular file.
+//! Symbolic links are followed: that is how Kubernetes swaps a mounted secret. The buffer is wiped.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::{InvalidSecret, Secret, redact};
+
+/// A file larger than this is not a token, and is not read.
+const MAX_FILE: u64 = 64 * 1024;
+/// The permission bit for reading by everyone.
+const WORLD_READABLE: u32 = 0o004;
+
+/// Why a file gives no secret. Names the file, never what it holds.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {problem}", redact(&path.to_string_lossy()))]
+pub struct FileError {
+    /// The file, as it was asked for.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: Unusable,
+}
+
+/// What makes a file unusable as a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// No such file.
+    #[error("does not exist")]
+    Missing,
+    /// We may not read it.
+    #[error("cannot be read: permission denied")]
+    Denied,
+    /// A folder, a pipe, a socket or a device.
+    #[error("is not a regular file")]
+    NotRegular,
+    /// Everyone on the machine can read it; this is its mode.
+    #[error("can be read by everyone on this machine (mode {0:04o})")]
+    WorldReadable(u32),
+    /// Larger than a token ever is.
+    #[error("is larger than {MAX_FILE} bytes")]
+    Large,
+    /// What the operating system says.
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+    /// It was read, but what it holds is no token.
+    #[error("holds no usable token: {0}")]
+    Invalid(#[from] InvalidSecret),
+}
+
+// === impl Secret ===
+
+impl Secret {
+    /// Reads a token from a file.
+    ///
+    /// # Errors
+    /// [`FileError`] names the file and what is wrong with it.
+    pub fn from_file(path: &Path, allow_world_readable: bool) -> Result<Self, FileError> {
+        read(path, allow_world_readable).map_err(|problem| FileError { path: path.to_owned(), problem })
+    }
+}
+
+fn read(path: &Path, allow_world_readable: bool) -> Result<Secret, Unusable> {
+    // Asked before opening too: opening a pipe waits for a writer that may never come.
+    permit(&std::fs::metadata(path)?, allow_world_readable)?;
+    let file = File::open(path)?;
+    permit(&file.metadata()?, allow_world_readable)?;
+    // As large as it may get from the start: a buffer that grows leaves unwiped copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE).unwrap_or_default() + 1));
+    file.take(MAX_FILE).read_to_end(&mut text)?;
+    Ok(Secret::parse(text)?)
+}
+
+fn permit(metadata: &Metadata, allow_world_readable: bool) -> Result<(), Unusable> {
+    let mode = metadata.mode() & 0o7777;
+    if !metadata.is_file() {
+        Err(Unusable::NotRegular)
+    } else if mode & WORLD_READABLE != 0 && !allow_world_readable {
+        Err(Unusable::WorldReadable(mode))
+    } else if metadata.len() > MAX_FILE {
+        Err(Unusable::Large)
+    } else {
+        Ok(())
+    }
+}
+
+// === impl FileError ===
+
+impl FileError {
+    /// What to do about it.
+    #[must_use]
+    pub fn fix(&self) -> &'static str {
+        match self.problem {
+            Unusable::Missing => "give the path of the file that holds the token, or mount it there",
+            Unusable::Denied => {
+                "let the user this runs as read it; in Kubernetes give the volume `defaultMode: 0440` and the Pod an `fsGroup`"
+            }
+            Unusable::NotRegular => "give the path of the file itself, not of its folder, a pipe or a socket",
+            Unusable::WorldReadable(_) => {
+                "chmod 0440 it; in Kubernetes give the volume `defaultMode: 0440` and the Pod an `fsGroup`; or, if \
+                 nobody else shares this machine, set security.allow_world_readable_secrets = true"
+            }
+            Unusable::Large => "give the path of a file with the token alone",
+            Unusable::Io(_) => "check the file and the volume it is on",
+            Unusable::Invalid(invalid) => invalid.fix(),
+        }
+    }
+}
+
+// === impl Unusable ===
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound {
+            Self::Missing
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            Self::Denied
+        } else {
+            Self::Io(error)
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What several tests share: a gateway's stack in this process, in front of a Monime that is a function.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http_body_util::{Empty, Full};
+use monigate::gateway::{Terms, gateway};
+use monigate::lookup::{Lookups, Ttl};
+use monigate::monime::{self, SpaceId};
+use monigate::telemetry::Metrics;
+use monigate::upstream::{Failure, Fetch, Reply};
+use tower::{Service, ServiceExt, service_fn};
+
+/// Lifetimes as the defaults have them.
+pub const TTL: Ttl = Ttl {
+    completed: Duration::from_secs(24 * 60 * 60),
+    cancelled: Duration::from_secs(60),
+    expired: Duration::from_secs(60),
+    absent: Duration::ZERO,
+};
+
+/// One space, every version.
+pub fn terms() -> Terms {
+    let versions: Vec<_> = monime::KNOWN_VERSIONS.iter().map(|name| monime::Version::parse(name).unwrap()).collect();
+    Terms {
+        default_space: Some(SpaceId::parse("spc-1").unwrap()),
+        spaces: vec![SpaceId::parse("spc-1").unwrap()],
+        version: versions[0].clone(),
+        versions,
+        callers_may_refresh: false,
+        patience: Duration::from_secs(10),
+        max_in_flight: 1024,
+    }
+}
+
+/// A completed session, padded to about `size` bytes.
+pub fn completed(fetch: &Fetch, size: usize) -> Reply {
+    let id = &fetch.key.id;
+    let head = format!(r#"{{"success":true,"messages":[],"result":{{"id":"{id}","status":"completed","name":""#);
+    let padding = "x".repeat(size.saturating_sub(head.len() + 3));
+    let headers = [
+        ("content-type", "application/json"),
+        ("monime-request-id", "req-0123456789abcdef"),
+        ("monime-request-timestamp", "2026-11-22T07:00:00Z"),
+        ("monime-request-duration", "12"),
+    ];
+    let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    Reply {
+        status: StatusCode::OK,
+        protocol: Version::HTTP_11,
+        headers: HeaderMap::from_iter(headers),
+        body: format!(r#"{head}{padding}"}}}}"#).into(),
+    }
+}
+
+/// A Monime that answers every lookup with a completed session of about `size` bytes, at once.
+pub fn lookups(
+    size: usize,
+    max_size: u64,
+    metrics: &Arc<Metrics>,
+) -> Lookups<
+    impl Service<Fetch, Response = Reply, Error = Failure, Future = Ready<Result<Reply, Failure>>>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+    + use<>,
+> {
+    let monime = service_fn(move |fetch: Fetch| ready(Ok::<_, Failure>(completed(&fetch, size))));
+    Lookups::new(monime, max_size, TTL, 20, Arc::clone(metrics))
+}
+
+/// Asks the stack for one session.
+pub async fn look_up<S>(stack: &S, id: &str) -> Response<Full<Bytes>>
+where
+    S: Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone,
+{
+    let Ok(response) = stack.clone().oneshot(request(id)).await;
+    response
+}
+
+/// A lookup as a plain client sends it.
+pub fn request(id: &str) -> Request<Empty<Bytes>> {
+    Request::builder()
+        .uri(format!("/v1/checkout-sessions/{id}"))
+        .header("host", "127.0.0.1:8080")
+        .header("accept", "*/*")
+        .header("user-agent", "test")
+        .body(Empty::new())
+        .unwrap()
+}
+
+/// The whole stack over [`lookups`].
+pub fn stack(
+    size: usize,
+    max_size: u64,
+) -> impl Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Clone {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    gateway(lookups(size, max_size, &metrics), terms(), metrics)
+}
