@@ -234,7 +234,9 @@ fn files(tree: &Tree) -> Vec<String> {
         if !text.starts_with("//!") {
             broken.push(format!("{file}:1: a file opens with `//!`; say what it owns and what it refuses to do"));
         }
-        let mut names = file.split('/').map(|name| name.trim_end_matches(".rs"));
+        // Shared code of tests is `tests/name/mod.rs`: Cargo takes `tests/name.rs` for a test of its own.
+        let named = if file.starts_with("tests/") { file.trim_end_matches("/mod.rs") } else { file };
+        let mut names = named.split('/').map(|name| name.trim_end_matches(".rs"));
         if let Some(name) = names.find(|name| EMPTY_NAMES.contains(name)) {
             broken.push(format!("{file}:1: `{name}` does not say what is inside; name it after what it owns"));
         }
@@ -584,6 +586,8 @@ fn a_file_that_hides_what_it_is_is_found() {
         ("src/f/utils.rs", "//! F."),
         ("src/g.rs", "//! G.\nfn f( {}"),
         ("tests/h.rs", ""),
+        ("tests/support/mod.rs", "//! Shared."),
+        ("tests/helpers/mod.rs", "//! Shared."),
     ]));
     let wanted = [
         "src/a.rs:1: a file opens with `//!`",
@@ -593,6 +597,7 @@ fn a_file_that_hides_what_it_is_is_found() {
         "src/f/utils.rs:1: `utils` does not say what is inside",
         "src/g.rs:1: it is not Rust",
         "tests/h.rs:1: a file opens with `//!`",
+        "tests/helpers/mod.rs:1: `helpers` does not say what is inside",
     ];
     let mut found = places(&found);
     found.sort_unstable();
