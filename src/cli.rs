@@ -5,6 +5,7 @@
 
 mod ask;
 mod demo;
+mod plain;
 mod serve;
 mod signals;
 

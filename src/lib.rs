@@ -8,7 +8,7 @@
 //! - [`upstream`]: one fixed origin; a typed key in, one reply or one failure out
 //! - [`lookup`]: the store and the flights: what became of this session?
 //! - [`gateway`]: the HTTP face, one stack in one expression
-//! - [`admin`]: health, metrics, configuration, purge
+//! - [`mod@admin`]: health, metrics, configuration, purge
 //! - [`config`]: what the operator wrote, and what the program needs
 //! - [`sandbox`]: a stand-in Monime, for the demo, the tests and the benches
 //!

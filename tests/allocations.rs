@@ -1,5 +1,7 @@
 //! What a hit costs in allocations, as a committed number that can only be changed on purpose.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of a test fails by panic")]
+
 mod support;
 
 use futures_util::FutureExt;

@@ -10,13 +10,12 @@ use monigate::config::Config;
 use monigate::gateway::gateway;
 use monigate::monime::SPACE_HEADER;
 use monigate::server::Address;
-use monigate::upstream::plain;
 use monigate::{CannotStart, Parts};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::serve::cannot_start;
-use super::{FAILED, OK, runtime};
+use super::{FAILED, OK, plain, runtime};
 
 /// Orchestrators give a probe a second or more; one that answers at all answers at once.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);

@@ -1,3 +1,5 @@
+//! What the configuration promises, file by file and problem by problem.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

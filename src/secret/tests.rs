@@ -1,3 +1,5 @@
+//! What the token's one type promises: what is let in, what never gets out, what is found again.
+
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;

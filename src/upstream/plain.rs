@@ -1,9 +1,8 @@
-//! A plain request to a listener of ours, TCP or Unix, one connection each: for health checks and the demo.
+//! A plain request over a connection that somebody else made: for health checks and the demo.
 //!
-//! Never used for Monime, and never holds a credential: it refuses every address that is not given as an [`Address`].
+//! Never used for Monime, and never holds a credential: it refuses to know where it is connected to.
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -12,24 +11,15 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-
-use crate::server::Address;
-
-type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Sends one request and reads the whole answer. Cancel-safe; has no deadline of its own.
 ///
 /// # Errors
-/// What connecting, sending or reading says.
-pub async fn ask(address: &Address, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, BoxError> {
-    match address {
-        Address::Tcp(address) => ask_over(TcpStream::connect(reachable(*address)).await?, request).await,
-        Address::Unix(path) => ask_over(UnixStream::connect(path).await?, request).await,
-    }
-}
-
-async fn ask_over<I>(io: I, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, BoxError>
+/// What sending or reading says.
+pub async fn ask_over<I>(
+    io: I,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -44,14 +34,4 @@ where
         // The connection ends only after the answer, unless it breaks.
         Err(error) = connection => Err(error.into()),
     }
-}
-
-/// Who listens on every address is asked on this machine's own.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let loopback = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-    };
-    SocketAddr::new(loopback, address.port())
 }

@@ -1,6 +1,7 @@
 //! What several tests share: a gateway's stack in this process, in front of a Monime that is a function.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what a test cannot prepare is its failure")]
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

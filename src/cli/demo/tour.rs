@@ -11,9 +11,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use monigate::monime::{Final, SessionId, SpaceId};
 use monigate::sandbox::{Fault, Sandbox};
-use monigate::upstream::plain;
 use tokio::time::{Instant, sleep};
 
+use super::super::plain;
 use super::pen::Pen;
 use super::{Places, SPACE, Trouble};
 
