@@ -11,10 +11,16 @@ use zeroize::Zeroizing;
 const RUN: usize = 12;
 /// The longest piece for which the claim above holds.
 const PIECE: usize = RUN / 2;
+/// A shorter token stands in almost any text: looking for it would refuse every answer. Monime's are far longer.
+const SHORTEST: usize = 8;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Whether `bytes` holds [`RUN`] consecutive bytes of `token`, or all of a shorter one, raw or as Base64.
+/// Whether `bytes` holds [`RUN`] consecutive bytes of `token`, or all of one that has from [`SHORTEST`] to [`RUN`],
+/// raw or as Base64.
 pub(super) fn is_reflected(token: &[u8], bytes: &[u8]) -> bool {
+    if token.len() < SHORTEST {
+        return false;
+    }
     if holds_run_of(token, bytes) {
         return true;
     }

@@ -33,8 +33,9 @@ const HTTP2_MAX_HEADER_LIST: u32 = 80 * 1024;
 pub struct Times {
     /// From accepting to the first whole request head, TLS handshake and protocol detection included.
     pub first_request: Duration,
-    /// For each later request head, from its first byte.
-    pub head: Duration,
+    /// From the end of one answer to the whole head of the next request: idle time and reading together, because
+    /// hyper's timer does not tell them apart.
+    pub next_request: Duration,
     /// While draining: what a connection that has not asked anything yet still gets to do so.
     pub last_words: Duration,
 }
@@ -60,7 +61,8 @@ impl Default for Times {
     fn default() -> Self {
         Self {
             first_request: Duration::from_secs(10),
-            head: Duration::from_secs(10),
+            // Longer than the pools of common clients keep idle connections, so that they close first.
+            next_request: Duration::from_secs(60),
             last_words: Duration::from_millis(500),
         }
     }
@@ -140,7 +142,7 @@ fn protocol(times: Times) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(times.head)
+        .header_read_timeout(times.next_request)
         .max_headers(HTTP1_MAX_FIELDS)
         .max_buf_size(HTTP1_MAX_BUFFER);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(HTTP2_MAX_HEADER_LIST);
