@@ -52,6 +52,15 @@ async fn a_later_final_word_replaces_an_earlier_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_later_final_word_replaces_an_earlier_one_even_if_it_is_not_kept_itself() {
+    let memory = Memory::of(Monime::silent(), Ttl { cancelled: Duration::ZERO, ..ttl() });
+    let key = key("scs-1");
+    memory.keep(&key, "completed").await;
+    let told = memory.refreshed(&key, |key| Said::session(key, "cancelled")).await;
+    assert_eq!(told, (Outcome::Miss, Verdict::Final(Final::Cancelled), None), "the older word must not come back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kept_cancelled_or_expired_answer_gives_way_to_whatever_contradicts_it() {
     for status in ["cancelled", "expired"] {
         for lesser in [404, 200] {
