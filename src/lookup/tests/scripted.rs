@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -157,6 +157,13 @@ impl Said {
     /// Our own time-out.
     pub(crate) fn timed_out() -> Self {
         Self::Failure(Failure::TimedOut(Bound::Total))
+    }
+
+    /// The same with one more header.
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        let Self::Reply(reply) = &mut self else { panic!("only a reply has headers") };
+        reply.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
     }
 }
 
