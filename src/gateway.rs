@@ -12,6 +12,9 @@ mod recall;
 mod rescue;
 mod route;
 
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;

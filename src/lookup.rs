@@ -11,7 +11,7 @@ mod pending;
 mod store;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -115,18 +115,12 @@ fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
         Verdict::Pending | Verdict::Unknown | Verdict::Absent => shared.store.fresh(key.as_ref(), now),
         Verdict::Word | Verdict::Refused(_) => return Landed { answer: Arc::new(answer), how: How::Passed },
     };
-    if let Some(kept) = supersedes {
-        if kept.verdict() == Verdict::Final(Final::Completed) {
-            shared.metrics.status_regressions.inc();
-            tracing::warn!(
-                verdict = verdict.as_str(),
-                "Monime's answer went back behind a completed one, which is kept"
-            );
-            return Landed { answer: kept, how: How::Kept };
-        }
-        // Monime's newest word contradicts what was kept: telling the old one again would make callers see both by turns.
-        shared.store.remove(key.as_ref());
+    if let Some(kept) = supersedes.filter(|kept| kept.verdict() == Verdict::Final(Final::Completed)) {
+        shared.metrics.status_regressions.inc();
+        tracing::warn!(verdict = verdict.as_str(), "Monime's answer went back behind a completed one, which is kept");
+        return Landed { answer: kept, how: How::Kept };
     }
+    // Kept or not, Monime's newest word ends what was kept: telling the old one again would show callers both by turns.
     let answer = Arc::new(answer);
     let stored = shared.store.keep(key, &answer, now);
     Landed { answer, how: if stored { How::Stored } else { How::Passed } }

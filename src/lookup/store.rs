@@ -82,17 +82,15 @@ impl Store {
         self.entries.get(&key).filter(|answer| answer.is_fresh(now))
     }
 
-    /// Keeps `answer` if there is anything to keep it for. Says whether it did.
+    /// Puts `answer` in the place of what is kept, or nothing if it is not to be kept. Says whether it is.
     pub(super) fn keep(&self, key: Key, answer: &Arc<Answer>, now: Instant) -> bool {
         let fresh = answer.is_fresh(now);
         if fresh {
             self.entries.insert(key, Arc::clone(answer));
+        } else {
+            self.entries.invalidate(&key);
         }
         fresh
-    }
-
-    pub(super) fn remove(&self, key: KeyRef<'_>) {
-        self.entries.invalidate(&key);
     }
 
     /// Removes what matches; returns how many answers that were.

@@ -1,0 +1,205 @@
+//! A scripted Monime: says what a test wants, when the test wants it, and remembers what it was asked.
+//!
+//! Shared by the tests of the lookup and of the gateway. Stands where the upstream stack stands, so that nothing here
+//! knows sockets. Every wait is for an event; one that can never come fails the test at once on a paused clock.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tower::Service;
+
+use crate::lookup::Ttl;
+use crate::monime::{CURRENT_VERSION, Envelope, Key, SessionId, SpaceId, Version};
+use crate::telemetry::Metrics;
+use crate::upstream::{Bound, Failure, Fetch, Reply};
+
+/// The space of every key that does not name another.
+pub(crate) const SPACE: &str = "spc-test";
+
+/// What Monime does with one call.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Reply(Reply),
+    Failure(Failure),
+    /// The task that asks panics, quietly.
+    Panic,
+}
+
+type Script = Arc<dyn Fn(&Key) -> Said + Send + Sync>;
+
+/// The stand-in. Clones are the same Monime.
+#[derive(Clone)]
+pub(crate) struct Monime(Arc<State>);
+
+struct State {
+    /// What is said at once; without it every call waits to be landed.
+    script: Mutex<Option<Script>>,
+    calls: Mutex<Vec<Call>>,
+    count: watch::Sender<usize>,
+}
+
+struct Call {
+    key: Key,
+    /// Gone when it was landed.
+    held: Option<oneshot::Sender<Said>>,
+}
+
+// === impl Monime ===
+
+impl Monime {
+    /// Leaves every call waiting until it is landed.
+    pub(crate) fn silent() -> Self {
+        Self(Arc::new(State { script: Mutex::default(), calls: Mutex::default(), count: watch::Sender::new(0) }))
+    }
+
+    /// Answers every call at once.
+    pub(crate) fn saying(said: impl Fn(&Key) -> Said + Send + Sync + 'static) -> Self {
+        let monime = Self::silent();
+        monime.says(said);
+        monime
+    }
+
+    /// From now on answers every call at once.
+    pub(crate) fn says(&self, said: impl Fn(&Key) -> Said + Send + Sync + 'static) {
+        *self.0.script.lock().unwrap() = Some(Arc::new(said));
+    }
+
+    /// From now on leaves every call waiting until it is landed.
+    pub(crate) fn falls_silent(&self) {
+        *self.0.script.lock().unwrap() = None;
+    }
+
+    /// How many calls there have been.
+    pub(crate) fn calls(&self) -> usize {
+        *self.0.count.borrow()
+    }
+
+    /// What the `nth` call asked for, counted from zero.
+    pub(crate) fn key(&self, nth: usize) -> Key {
+        self.0.calls.lock().unwrap()[nth].key.clone()
+    }
+
+    /// Returns when there have been `count` calls.
+    pub(crate) async fn asked(&self, count: usize) {
+        let mut calls = self.0.count.subscribe();
+        let asked = calls.wait_for(|calls| *calls >= count);
+        timeout(Duration::from_secs(3600), asked).await.expect("Monime was not asked").unwrap();
+    }
+
+    /// Lets the `nth` call, counted from zero, come out as `said`.
+    pub(crate) fn land(&self, nth: usize, said: Said) {
+        let held = self.0.calls.lock().unwrap()[nth].held.take();
+        held.expect("this call has been answered already").send(said).expect("the flight has ended already");
+    }
+}
+
+impl Service<Fetch> for Monime {
+    type Response = Reply;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, Fetch { key }: Fetch) -> Self::Future {
+        let script = self.0.script.lock().unwrap().clone();
+        let (sender, receiver) = oneshot::channel();
+        let (said, held) = match script {
+            Some(script) => (Some(script(&key)), None),
+            None => (None, Some(sender)),
+        };
+        self.0.calls.lock().unwrap().push(Call { key, held });
+        self.0.count.send_modify(|count| *count += 1);
+        Box::pin(async move {
+            let said = match said {
+                Some(said) => said,
+                None => receiver.await.expect("the script ended before its calls"),
+            };
+            match said {
+                Said::Reply(reply) => Ok(reply),
+                Said::Failure(failure) => Err(failure),
+                Said::Panic => std::panic::resume_unwind(Box::new("scripted")),
+            }
+        })
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    /// A reply with this status and body, and no headers but its type.
+    pub(crate) fn status(status: u16, body: impl Into<Bytes>) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let status = StatusCode::from_u16(status).unwrap();
+        Self::Reply(Reply { status, protocol: http::Version::HTTP_11, headers, body: body.into() })
+    }
+
+    /// An error in Monime's envelope.
+    pub(crate) fn error(status: u16) -> Self {
+        let envelope = Envelope::new(StatusCode::from_u16(status).unwrap(), "monimes_reason", "Monime's words.");
+        Self::status(status, envelope.to_bytes())
+    }
+
+    /// The session that was asked for, in this status.
+    pub(crate) fn session(key: &Key, status: &str) -> Self {
+        Self::status(200, body(key, status))
+    }
+
+    /// Our own time-out.
+    pub(crate) fn timed_out() -> Self {
+        Self::Failure(Failure::TimedOut(Bound::Total))
+    }
+
+    /// The same with one more header.
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        let Self::Reply(reply) = &mut self else { panic!("only a reply has headers") };
+        reply.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
+    }
+}
+
+/// The bytes of the session that was asked for, in this status.
+pub(crate) fn body(key: &Key, status: &str) -> String {
+    let space = &key.space;
+    format!(r#"{{"success":true,"messages":[],"result":{{"id":"{}","status":"{status}","x":"{space}"}}}}"#, key.id)
+}
+
+/// The key of a session in [`SPACE`].
+pub(crate) fn key(id: &str) -> Key {
+    key_in(SPACE, id, CURRENT_VERSION)
+}
+
+pub(crate) fn key_in(space: &str, id: &str, version: &str) -> Key {
+    Key {
+        space: SpaceId::parse(space).unwrap(),
+        id: SessionId::parse(id).unwrap(),
+        version: Version::parse(version).unwrap(),
+    }
+}
+
+/// The times that `config` gives by default.
+pub(crate) fn ttl() -> Ttl {
+    Ttl {
+        completed: Duration::from_secs(24 * 3600),
+        cancelled: Duration::from_secs(60),
+        expired: Duration::from_secs(60),
+        absent: Duration::ZERO,
+    }
+}
+
+/// The value of one counter or gauge, by its name and all of its labels' values; zero while it has no such series.
+pub(crate) fn metric(metrics: &Metrics, name: &str, labels: &[&str]) -> u64 {
+    let families = metrics.registry().gather();
+    let series = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+    let found = series.filter(|one| one.get_label().iter().map(|label| label.value()).eq(labels.iter().copied()));
+    found.map(|one| (one.get_counter().get_value() + one.get_gauge().get_value()) as u64).sum()
+}
