@@ -11,6 +11,7 @@ mod measure;
 mod recall;
 mod rescue;
 mod route;
+mod served;
 
 #[cfg(test)]
 mod tests;

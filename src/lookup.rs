@@ -9,6 +9,7 @@ mod flight;
 mod landing;
 mod pending;
 mod store;
+mod ttl;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -23,7 +24,7 @@ use tower::Service;
 pub use answer::{Answer, Monimes};
 pub(crate) use answer::{CACHE_STATUS, X_REQUEST_ID};
 pub use pending::PollAfter;
-pub use store::Ttl;
+pub use ttl::Ttl;
 
 use crate::monime::{Key, KeyRef, Refusal, SessionId, SpaceId};
 use crate::telemetry::{Metrics, Outcome};

@@ -12,7 +12,7 @@ use http_body_util::Full;
 use tokio::time::Instant;
 
 use super::conditional;
-use super::measure::Served;
+use super::served::Served;
 use crate::lookup::{Answer, CACHE_STATUS, PollAfter, Told};
 use crate::monime::Verdict;
 use crate::monime::operation::GET_CHECKOUT_SESSION;

@@ -18,23 +18,13 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::rescue::Failed;
+use super::served::{Failed, Served};
 use crate::lookup::X_REQUEST_ID;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
 use crate::telemetry::{Metrics, Outcome};
 
 /// What nginx writes for a caller that left before its answer.
 const CALLER_LEFT: u16 = 499;
-
-/// An answer and how it came about.
-#[derive(Debug)]
-pub(super) struct Served {
-    pub(super) response: Response<Full<Bytes>>,
-    pub(super) outcome: Outcome,
-    pub(super) operation: &'static str,
-    /// What went wrong, where something did.
-    pub(super) failure: Option<Failed>,
-}
 
 /// Measures the inner service.
 #[derive(Debug, Clone)]
@@ -133,17 +123,14 @@ impl Measurement {
         self.counted = true;
         let took = self.started.elapsed();
         self.metrics.request(operation, status, outcome, took);
-        let (outcome, status, id) = (outcome.as_str(), status.as_u16(), self.id.to_str().unwrap_or_default());
+        let (status, request_id) = (status.as_u16(), self.id.to_str().unwrap_or_default());
         let duration_seconds = took.as_secs_f64();
-        match failure.filter(|failure| failure.is_ours_or_monimes()) {
-            None => {
-                let reason = failure.map(|failure| failure.reason);
-                tracing::debug!(outcome, operation, status, duration_seconds, request_id = id, reason, "answered");
-            }
-            Some(Failed { reason, cause, .. }) => {
-                let cause = cause.as_deref().map(|cause| causes(cause));
-                tracing::warn!(outcome, operation, status, duration_seconds, request_id = id, reason, cause, "failed");
-            }
+        let (word, reason) = (outcome.as_str(), failure.map(|failure| failure.reason));
+        if outcome == Outcome::Error {
+            let cause = failure.and_then(|failure| failure.cause.as_deref()).map(|cause| causes(cause));
+            tracing::warn!(outcome = word, operation, status, duration_seconds, request_id, reason, cause, "failed");
+        } else {
+            tracing::debug!(outcome = word, operation, status, duration_seconds, request_id, reason, "answered");
         }
     }
 }

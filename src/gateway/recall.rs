@@ -17,9 +17,9 @@ use tower::Service;
 
 use super::Terms;
 use super::answering;
-use super::measure::Served;
 use super::rescue::Error;
 use super::route::{self, Refused};
+use super::served::Served;
 use crate::lookup::{Lookups, Told};
 use crate::monime::Key;
 use crate::upstream::{Failure, Fetch, Reply};

@@ -16,8 +16,8 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 use tower::Service;
 
-use super::measure::Served;
 use super::route::{self, Refused};
+use super::served::{Failed, Served};
 use crate::lookup::{self, CACHE_STATUS, Monimes};
 use crate::monime::operation::{CHECKOUT_SESSION, GET_CHECKOUT_SESSION, methods};
 use crate::monime::{Envelope, Refusal};
@@ -35,20 +35,6 @@ pub(super) enum Error {
     OutOfPatience,
     /// The lookup failed.
     Lookup(Arc<lookup::Error>),
-}
-
-/// What went wrong, for the log.
-#[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) reason: &'static str,
-    pub(super) cause: Option<Arc<lookup::Error>>,
-    outcome: Outcome,
-}
-
-impl Failed {
-    pub(super) fn is_ours_or_monimes(&self) -> bool {
-        self.outcome == Outcome::Error
-    }
 }
 
 /// Turns every error of the inner service into an answer.
@@ -251,7 +237,7 @@ fn answer(row: Row, outcome: Outcome, operation: &'static str, cause: Option<Arc
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Served { response, outcome, operation, failure: Some(Failed { reason, cause, outcome }) }
+    Served { response, outcome, operation, failure: Some(Failed { reason, cause }) }
 }
 
 fn retry_after(served: &mut Served, seconds: u64) {

@@ -8,7 +8,7 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, Heade
 use http::{HeaderMap, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::store::Ttl;
+use super::ttl::Ttl;
 use crate::monime::verdict::judge;
 use crate::monime::{Key, SessionIdRef, Verdict};
 use crate::upstream::Reply;

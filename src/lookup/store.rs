@@ -12,49 +12,14 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::answer::Answer;
-use crate::monime::{Final, Key, KeyRef, Verdict};
+use super::ttl::Ttl;
+use crate::monime::{Key, KeyRef};
 use crate::telemetry::Metrics;
-
-/// How far a time-to-live is spread, as a part of it, so that what came together does not go together.
-const JITTER: f64 = 0.1;
-
-/// How long each kind of answer counts as fresh. Zero means that it is not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ttl {
-    /// For `completed`.
-    pub completed: Duration,
-    /// For `cancelled`.
-    pub cancelled: Duration,
-    /// For `expired`.
-    pub expired: Duration,
-    /// For a 404.
-    pub absent: Duration,
-}
 
 /// The kept answers.
 #[derive(Debug)]
 pub(super) struct Store {
     entries: Cache<Key, Arc<Answer>, foldhash::fast::RandomState>,
-}
-
-// === impl Ttl ===
-
-impl Ttl {
-    /// How long an answer that was judged so is fresh, spread by [`JITTER`]; zero for what is never kept.
-    pub(super) fn of(&self, verdict: Verdict) -> Duration {
-        let ttl = match verdict {
-            Verdict::Final(Final::Completed) => self.completed,
-            Verdict::Final(Final::Cancelled) => self.cancelled,
-            Verdict::Final(Final::Expired) => self.expired,
-            Verdict::Absent => self.absent,
-            Verdict::Pending | Verdict::Unknown | Verdict::Word | Verdict::Refused(_) => Duration::ZERO,
-        };
-        ttl.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
-    }
-
-    fn longest(&self) -> Duration {
-        self.completed.max(self.cancelled).max(self.expired).max(self.absent)
-    }
 }
 
 // === impl Store ===
@@ -68,7 +33,7 @@ impl Store {
             // that has just been paid for is asked for next.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|key, answer: &Arc<Answer>| u32::try_from(answer.weight(key)).unwrap_or(u32::MAX))
-            .time_to_live(ttl.longest().mul_f64(1.0 + JITTER) + Duration::from_secs(1))
+            .time_to_live(ttl.longest() + Duration::from_secs(1))
             .eviction_listener(move |_, _, cause| match cause {
                 RemovalCause::Expired | RemovalCause::Size => metrics.cache_evictions.inc(),
                 RemovalCause::Explicit | RemovalCause::Replaced => {}

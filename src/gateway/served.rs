@@ -1,0 +1,27 @@
+//! What the layers of the stack hand up: an answer, and how it came about.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+
+use crate::lookup;
+use crate::telemetry::Outcome;
+
+/// An answer and how it came about.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) response: Response<Full<Bytes>>,
+    pub(super) outcome: Outcome,
+    pub(super) operation: &'static str,
+    /// What went wrong, where something did.
+    pub(super) failure: Option<Failed>,
+}
+
+/// What went wrong, for the log.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) reason: &'static str,
+    pub(super) cause: Option<Arc<lookup::Error>>,
+}
