@@ -19,8 +19,10 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("monime-rate-limit");
 
-/// What moka keeps for an entry besides key and value, measured as resident memory over 100,000 entries.
-const BOOKKEEPING: usize = 350;
+/// What an entry takes besides what is counted: moka's own structures, reference counts, and what the allocator rounds
+/// up. Measured as the growth of resident memory over 60,000 entries with bodies of 300, 1,300 and 5,000 bytes, which
+/// agreed within 20 bytes.
+const BOOKKEEPING: usize = 900;
 /// What one field of a header map takes, its share of the index included.
 const FIELD: usize = 112;
 

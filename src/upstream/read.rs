@@ -146,6 +146,8 @@ where
             data.advance(length);
         }
     }
+    // Kept for a day, perhaps: without the room that growing left.
+    bytes.shrink_to_fit();
     Ok(bytes)
 }
 

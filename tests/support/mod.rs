@@ -56,7 +56,8 @@ pub fn completed(fetch: &Fetch, size: usize) -> Reply {
         status: StatusCode::OK,
         protocol: Version::HTTP_11,
         headers: HeaderMap::from_iter(headers),
-        body: format!(r#"{head}{padding}"}}}}"#).into(),
+        // Without spare room, as the client leaves it.
+        body: format!(r#"{head}{padding}"}}}}"#).into_bytes().into_boxed_slice().into(),
     }
 }
 
