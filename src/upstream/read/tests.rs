@@ -5,7 +5,7 @@ use http_body_util::Full;
 use tower::{ServiceExt, service_fn};
 
 use super::*;
-use crate::lookup::tests::scripted::key;
+use crate::monime::{SessionId, SpaceId, Version};
 
 /// The reply that is read off this response, or why there is none.
 async fn read_off(response: http::response::Builder, body: &'static str) -> Result<Reply, Failure> {
@@ -18,7 +18,12 @@ async fn read_off(response: http::response::Builder, body: &'static str) -> Resu
     });
     let origin = Origin { scheme: http::uri::Scheme::HTTPS, authority: "api.monime.test".parse().unwrap() };
     let token = Arc::new(Secret::parse(b"mon_the-token".to_vec().into()).unwrap());
-    Read::new(wire, origin, token).oneshot(Fetch { key: key("scs-1") }).await
+    let key = Key {
+        space: SpaceId::parse("spc-test").unwrap(),
+        id: SessionId::parse("scs-1").unwrap(),
+        version: Version::parse("v1").unwrap(),
+    };
+    Read::new(wire, origin, token).oneshot(Fetch { key }).await
 }
 
 #[tokio::test]
