@@ -3,6 +3,7 @@
 
 mod flights;
 mod keeping;
+mod model;
 mod purging;
 pub(crate) mod scripted;
 mod settled;
@@ -11,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use futures_util::future::join_all;
-use tokio::time::advance;
+use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::monime::{Final, Verdict};
@@ -38,11 +39,11 @@ impl Memory {
     }
 
     fn ask(&self, key: &Key) -> Asking {
-        Box::pin(self.lookups.ask(key, false))
+        patient(self.lookups.ask(key, false))
     }
 
     fn refresh(&self, key: &Key) -> Asking {
-        Box::pin(self.lookups.ask(key, true))
+        patient(self.lookups.ask(key, true))
     }
 
     /// The status that memory holds for `key`, as a word.
@@ -74,4 +75,10 @@ impl Memory {
     fn regressions(&self) -> u64 {
         metric(&self.metrics, "monigate_status_regressions_total", &[])
     }
+}
+
+/// Waits beyond every reason to: who is never told fails its test instead of hanging it.
+fn patient(asking: impl Future<Output = Result<Told, Arc<Error>>> + Send + 'static) -> Asking {
+    let told = timeout(Duration::from_secs(7 * 24 * 3600), asking);
+    Box::pin(async { told.await.expect("a caller was left waiting") })
 }

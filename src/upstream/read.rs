@@ -4,6 +4,9 @@
 //! as sent and as decoded, copied out of the read buffers, and stripped to the headers that callers may see. Refuses a
 //! reply that carries the gateway's own credential.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::io::Read as _;
 use std::pin::Pin;

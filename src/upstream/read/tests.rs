@@ -1,0 +1,66 @@
+//! What of Monime's answer is let in, and what of a lookup is let out: the layer alone, in front of a scripted wire.
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http_body_util::Full;
+use tower::{ServiceExt, service_fn};
+
+use super::*;
+use crate::monime::{SessionId, SpaceId, Version};
+
+/// The reply that is read off this response, or why there is none.
+async fn read_off(response: http::response::Builder, body: &'static str) -> Result<Reply, Failure> {
+    let response = response.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
+    let wire = service_fn(move |request: Request<Empty<Bytes>>| {
+        assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/v1/checkout-sessions/scs-1"));
+        assert_eq!(request.uri().query(), None);
+        assert!(!request.headers().contains_key(AUTHORIZATION), "the credential is the business of the layer below");
+        std::future::ready(Ok(response.clone()))
+    });
+    let origin = Origin { scheme: http::uri::Scheme::HTTPS, authority: "api.monime.test".parse().unwrap() };
+    let token = Arc::new(Secret::parse(b"mon_the-token".to_vec().into()).unwrap());
+    let key = Key {
+        space: SpaceId::parse("spc-test").unwrap(),
+        id: SessionId::parse("scs-1").unwrap(),
+        version: Version::parse("v1").unwrap(),
+    };
+    Read::new(wire, origin, token).oneshot(Fetch { key }).await
+}
+
+#[tokio::test]
+async fn callers_see_the_headers_that_are_listed_and_no_others() {
+    let sent = [
+        ("content-type", "application/json"),
+        ("monime-request-id", "req-1"),
+        ("monime-request-duration", "12ms"),
+        ("retry-after", "3"),
+        ("monime-cache", "HIT"),
+        ("set-cookie", "a=b"),
+        ("location", "https://elsewhere.test"),
+        ("server", "edge"),
+        ("cache-control", "public"),
+        ("etag", "\"theirs\""),
+        ("age", "7"),
+        ("x-request-id", "theirs"),
+    ];
+    let response = sent.iter().fold(Response::builder(), |response, (name, value)| response.header(*name, *value));
+    let reply = read_off(response, "{}").await.unwrap();
+    let mut names: Vec<&str> = reply.headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-type", "monime-request-duration", "monime-request-id", "retry-after"]);
+}
+
+#[tokio::test]
+async fn a_reply_that_carries_the_credential_is_not_let_in() {
+    for (header, body) in [("x", r#"{"you sent":"mon_the-token"}"#), ("mon_the-token", "{}")] {
+        let reply = read_off(Response::builder().header("monime-request-id", header), body).await;
+        assert!(matches!(reply, Err(Failure::Unreadable(Unreadable::Reflects))), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_body_of_a_status_that_says_it_all_is_not_let_in() {
+    for status in [201, 302, 500, 503] {
+        let reply = read_off(Response::builder().status(status).header("location", "/x"), "<html>").await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.body.len(), reply.headers.len()), (status, 0, 0));
+    }
+}
