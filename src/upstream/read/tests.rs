@@ -17,7 +17,7 @@ async fn read_off(response: http::response::Builder, body: &'static str) -> Resu
         std::future::ready(Ok(response.clone()))
     });
     let origin = Origin { scheme: http::uri::Scheme::HTTPS, authority: "api.monime.test".parse().unwrap() };
-    let token = Arc::new(Secret::parse(b"mon_the-token".to_vec().into()).unwrap());
+    let token = Arc::new(Secret::parse(b"mon_the-token".to_vec()).unwrap());
     let key = Key {
         space: SpaceId::parse("spc-test").unwrap(),
         id: SessionId::parse("scs-1").unwrap(),
