@@ -55,7 +55,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_leaves_with_our_credential_and_no_other() {
-        let token = Arc::new(Secret::parse(b"mon_test_0123456789abcdef".to_vec().into()).unwrap());
+        let token = Arc::new(Secret::parse(b"mon_test_0123456789abcdef".to_vec()).unwrap());
         let echo =
             service_fn(|request: Request<()>| async move { Ok::<_, Infallible>(request.into_parts().0.headers) });
         let request = Request::builder()
