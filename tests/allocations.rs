@@ -1,9 +1,5 @@
 //! What a hit costs in allocations, as a committed number that can only be changed on purpose.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "what a test cannot prepare is its failure"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot prepare is its failure")]
 
 mod support;
 

@@ -41,8 +41,7 @@ impl Process {
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monigate"));
         command.args(arguments).env_clear().envs(environment.iter().copied());
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = collect(child.stdout.take().unwrap());
         let err = collect(child.stderr.take().unwrap());
         Self { child, out, err }
@@ -71,7 +70,8 @@ impl Process {
     /// Waits for a line of the log with this message.
     pub(crate) async fn says(&mut self, message: &str) -> Value {
         eventually(message, async || {
-            let found = self.log().into_iter().find(|line| line["message"].as_str().unwrap_or_default().contains(message));
+            let found =
+                self.log().into_iter().find(|line| line["message"].as_str().unwrap_or_default().contains(message));
             assert!(found.is_some() || self.is_running(), "it ended without {message:?}: {}", self.err());
             found
         })

@@ -146,5 +146,7 @@ pub(crate) fn session(id: &str, status: &str) -> String {
 
 /// An error as Monime words it.
 pub(crate) fn error(code: u16) -> String {
-    format!(r#"{{"success":false,"messages":[],"error":{{"code":{code},"reason":"said_by_monime","message":"m","details":[]}}}}"#)
+    format!(
+        r#"{{"success":false,"messages":[],"error":{{"code":{code},"reason":"said_by_monime","message":"m","details":[]}}}}"#
+    )
 }
