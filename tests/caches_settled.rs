@@ -1,5 +1,11 @@
 //! A session that has settled is asked for once: from then on the same bytes come from memory.
-#![allow(clippy::unwrap_used, reason = "what a test cannot prepare is its failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test cannot prepare is its failure"
+)]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! How the real program ends: it stops being ready first, answers what it accepted, and is gone in bounded time.
-#![allow(clippy::unwrap_used, reason = "what a test cannot prepare is its failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test cannot prepare is its failure"
+)]
 
 mod support;
 

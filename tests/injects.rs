@@ -1,5 +1,11 @@
 //! What reaches Monime is ours to the last field: the token, the space, the version, and nothing of the caller's.
-#![allow(clippy::unwrap_used, reason = "what a test cannot prepare is its failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test cannot prepare is its failure"
+)]
 
 mod support;
 

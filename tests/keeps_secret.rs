@@ -1,21 +1,23 @@
 //! The leak test: a canary token goes through every way to fail, and nothing that the program says holds any of it.
-#![allow(clippy::unwrap_used, reason = "what a test cannot prepare is its failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test cannot prepare is its failure"
+)]
 
 mod support;
 
-#[path = "support/leaks.rs"]
-mod leaks;
-#[path = "support/mirrors.rs"]
-mod mirrors;
-
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use http::StatusCode;
-use leaks::{Said, base64, leak};
-use mirrors::{COUNT, mirror};
 use monigate::sandbox::{Fault, Limits, Scope, Settings};
 use support::client::{ask_h2, get, h2c, path};
 use support::gateway::{SPACE, play_with};
+use support::leaks::{Said, base64, leak};
+use support::mirrors::{COUNT, mirror};
 use support::process::{Gateway, Process, Ran};
 use support::upstream::Upstream;
 
@@ -23,6 +25,9 @@ use support::upstream::Upstream;
 const TOKENS: [&str; 2] = ["mon_Zq8Kx3Wv7Rt2Yp9Lm4Jh6Gd1Fs5Cb0", "Nn5Bb2Vv8Cc3Xx6Zz1Ll4Kk7Jj9Hh0Gg"];
 /// What callers send in `Authorization` and `Cookie`, which is none of ours and goes nowhere.
 const THEIRS: &str = "Tt4Rr8Ee1Ww6Qq3Yy7Uu2Ii9Oo5Pp";
+/// An environment that is enough, with a token that nobody looks for.
+const GOOD: [(&str, &str); 2] =
+    [("MONIGATE__MONIME__TOKEN", "other-0123456789"), ("MONIGATE__MONIME__DEFAULT_SPACE", SPACE)];
 
 /// Runs a gateway at the most talkative level and asks for these sessions in several ways.
 async fn provoke(token: &str, base_url: &str, settings: &[&str], ids: &[String], said: &mut Said) {
@@ -84,28 +89,35 @@ fn faults() -> Vec<Fault> {
     codes.into_iter().map(|code| Fault::Status(status(code))).chain(rest).collect()
 }
 
+/// Every fault of a sandbox, over http or with TLS.
+async fn every_fault(token: &str, tls: Option<&Path>) {
+    let settings = Settings { token: token.to_owned(), limits: Limits::NONE, ..Settings::default() };
+    let (sandbox, base_url, _served) = play_with(settings, tls).await;
+    let space = support::gateway::space();
+    let mut ids = vec![sandbox.create(&space).to_string()];
+    for fault in faults() {
+        let id = sandbox.create(&space);
+        sandbox.play_for(&id, fault, 100);
+        ids.push(id.to_string());
+    }
+    let ca = tls.map(|folder| format!("monime.ca_file={}", folder.join("ca.pem").display()));
+    let mut settings = vec!["monime.timeouts.attempt=300ms", "monime.timeouts.connect=300ms"];
+    settings.extend(ca.as_deref());
+    let mut said = Said::default();
+    provoke(token, &base_url, &settings, &ids, &mut said).await;
+    assert!(sandbox.seen().requests > 10, "the token was really used");
+    said.keeps(token);
+}
+
 #[tokio::test]
 async fn a_sandbox_with_every_fault_gets_no_word_of_the_token_out() {
-    let folder = tempfile::tempdir().unwrap();
-    for token in TOKENS {
-        for tls in [None, Some(folder.path())] {
-            let settings = Settings { token: token.to_owned(), limits: Limits::NONE, ..Settings::default() };
-            let (sandbox, base_url, _served) = play_with(settings, tls).await;
-            let space = support::gateway::space();
-            let mut ids = vec![sandbox.create(&space).to_string()];
-            for fault in faults() {
-                let id = sandbox.create(&space);
-                sandbox.play_for(&id, fault, 100);
-                ids.push(id.to_string());
-            }
-            let ca = format!("monime.ca_file={}", folder.path().join("ca.pem").display());
-            let short = ["monime.timeouts.attempt=300ms", "monime.timeouts.connect=300ms", &ca];
-            let mut said = Said::default();
-            provoke(token, &base_url, &short[..if tls.is_some() { 3 } else { 2 }], &ids, &mut said).await;
-            assert!(sandbox.seen().requests > 10, "the token was really used");
-            said.keeps(token);
-        }
-    }
+    let [one, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    tokio::join!(
+        every_fault(TOKENS[0], None),
+        every_fault(TOKENS[1], None),
+        every_fault(TOKENS[0], Some(one.path())),
+        every_fault(TOKENS[1], Some(other.path())),
+    );
 }
 
 #[tokio::test]
@@ -178,10 +190,9 @@ async fn commands_say_nothing_of_a_token_that_is_in_its_place() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_put_in_the_wrong_place_is_not_repeated() {
+async fn a_token_that_was_put_under_another_key_is_not_repeated() {
     let (token, folder) = (TOKENS[0], tempfile::tempdir().unwrap());
-    let mut said = Said::default();
-    let good = [("MONIGATE__MONIME__TOKEN", "other-0123456789"), ("MONIGATE__MONIME__DEFAULT_SPACE", SPACE)];
+    let (mut said, good) = (Said::default(), GOOD);
     for key in [
         "monime.token",
         "monime.token_file",
@@ -211,6 +222,12 @@ async fn a_token_that_was_put_in_the_wrong_place_is_not_repeated() {
             ran(&mut said, &["config", "--config", file.to_str().unwrap()], &good).await;
         }
     }
+    said.keeps(token);
+}
+
+#[tokio::test]
+async fn a_token_that_was_put_on_the_command_line_is_not_repeated() {
+    let (mut said, token) = (Said::default(), TOKENS[0]);
     for arguments in [
         &[token][..],
         &["get", token],
@@ -229,7 +246,7 @@ async fn a_token_that_was_put_in_the_wrong_place_is_not_repeated() {
         &["sandbox", "--limits", token],
         &["sandbox", "--outcome", token],
     ] {
-        let unreachable = [&good[..], &[("MONIGATE__MONIME__BASE_URL", "http://127.0.0.1:1")]].concat();
+        let unreachable = [&GOOD[..], &[("MONIGATE__MONIME__BASE_URL", "http://127.0.0.1:1")]].concat();
         let code = ran(&mut said, arguments, &unreachable).await;
         assert!(code.is_some_and(|code| code != 0), "{}", arguments.join(" "));
     }
@@ -256,7 +273,7 @@ fn the_detector_finds_what_it_is_for() {
             let text = format!("some words, {planted} and more");
             assert!(leak(token, text.as_bytes()).is_some(), "{planted}");
         }
-        assert_eq!(leak(token, token[5..16].as_bytes()), None, "eleven are not enough");
+        assert_eq!(leak(token, &token.as_bytes()[5..16]), None, "eleven are not enough");
         assert_eq!(leak(token, b"Authorization: Sensitive, [109, 111, 110], mon_[redacted]"), None);
     }
 }

@@ -1,5 +1,11 @@
 //! What may still change, and what cannot be read, is never kept: the next caller asks Monime anew.
-#![allow(clippy::unwrap_used, reason = "what a test cannot prepare is its failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test cannot prepare is its failure"
+)]
 
 mod support;
 

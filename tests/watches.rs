@@ -1,5 +1,11 @@
 //! What an operator sees and does: every request counted once, one line in the log, health, and the purge.
-#![allow(clippy::unwrap_used, reason = "what a test cannot prepare is its failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test cannot prepare is its failure"
+)]
 
 mod support;
 
@@ -12,6 +18,25 @@ use support::gateway::{Gateway, OTHER_SPACE, eventually};
 use support::process;
 use support::upstream::{Step, Upstream, answer, error, session};
 use tokio::net::TcpListener;
+
+/// How often each way to be served comes in [`one_of_each`].
+const SERVED: [(&str, u64); 15] = [
+    ("code=200,operation=GetCheckoutSession,outcome=miss", 4),
+    ("code=200,operation=GetCheckoutSession,outcome=hit", 3),
+    ("code=304,operation=GetCheckoutSession,outcome=hit", 1),
+    ("code=200,operation=GetCheckoutSession,outcome=pending", 2),
+    ("code=404,operation=GetCheckoutSession,outcome=miss", 1),
+    ("code=403,operation=GetCheckoutSession,outcome=miss", 1),
+    ("code=502,operation=GetCheckoutSession,outcome=error", 3),
+    ("code=200,operation=GetCheckoutSession,outcome=stale", 1),
+    ("code=504,operation=GetCheckoutSession,outcome=refused", 1),
+    ("code=400,operation=GetCheckoutSession,outcome=refused", 1),
+    ("code=403,operation=GetPayment,outcome=refused", 1),
+    ("code=404,operation=none,outcome=refused", 2),
+    ("code=405,operation=none,outcome=refused", 1),
+    ("code=200,operation=GetCheckoutSession,outcome=joined", 1),
+    ("code=499,operation=GetCheckoutSession,outcome=refused", 1),
+];
 
 /// A Monime whose answers depend on the id alone; `scs-turns` is completed first and pending from then on.
 async fn monime() -> Upstream {
@@ -44,10 +69,6 @@ fn series(text: &str, family: &str) -> BTreeMap<String, u64> {
         .map(|(labels, value)| (labels.replace('"', ""), value.parse().unwrap()))
         .filter(|(_, value)| *value > 0)
         .collect()
-}
-
-fn counted(expected: &[(&str, u64)]) -> BTreeMap<String, u64> {
-    expected.iter().map(|(labels, value)| ((*labels).to_owned(), *value)).collect()
 }
 
 /// One of each way to be served, and how often it should be counted.
@@ -86,23 +107,7 @@ async fn one_of_each(address: &monigate::server::Address, upstream: &Upstream) -
         joined
     });
     assert!(second.cache_status().contains("collapsed"), "{second:?}");
-    counted(&[
-        ("code=200,operation=GetCheckoutSession,outcome=miss", 4),
-        ("code=200,operation=GetCheckoutSession,outcome=hit", 3),
-        ("code=304,operation=GetCheckoutSession,outcome=hit", 1),
-        ("code=200,operation=GetCheckoutSession,outcome=pending", 2),
-        ("code=404,operation=GetCheckoutSession,outcome=miss", 1),
-        ("code=403,operation=GetCheckoutSession,outcome=miss", 1),
-        ("code=502,operation=GetCheckoutSession,outcome=error", 3),
-        ("code=200,operation=GetCheckoutSession,outcome=stale", 1),
-        ("code=504,operation=GetCheckoutSession,outcome=refused", 1),
-        ("code=400,operation=GetCheckoutSession,outcome=refused", 1),
-        ("code=403,operation=GetPayment,outcome=refused", 1),
-        ("code=404,operation=none,outcome=refused", 2),
-        ("code=405,operation=none,outcome=refused", 1),
-        ("code=200,operation=GetCheckoutSession,outcome=joined", 1),
-        ("code=499,operation=GetCheckoutSession,outcome=refused", 1),
-    ])
+    SERVED.map(|(labels, count)| (labels.to_owned(), count)).into()
 }
 
 #[tokio::test]

@@ -26,26 +26,40 @@ impl Said {
 
 /// The first piece of `token` in `text`: as it is in any case, in Base64 of any alignment, as a list of bytes, in hex.
 pub(crate) fn leak(token: &str, text: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(text);
-    let lower = text.to_lowercase();
-    let holds = |piece: &String| lower.contains(&piece.to_lowercase());
-    let standard = text.replace('-', "+").replace('_', "/");
-    windows(token, RUN).into_iter().find(holds).or_else(|| {
-        let coded = (0..3).map(|offset| base64(&token.as_bytes()[offset..]));
-        // What follows the last whole group depends on what follows the token.
-        let whole = coded.map(|coded| coded[..(token.len() - 2) / 3 * 4 - 4].to_owned());
-        let based = whole.flat_map(|coded| windows(&coded, RUN)).find(|piece| standard.contains(piece));
-        based.or_else(|| spelled(token).find(holds))
-    })
+    let pieces: Vec<Vec<u8>> = pieces(token).into_iter().map(|piece| piece.bytes().map(fold).collect()).collect();
+    let text: Vec<u8> = text.iter().copied().map(fold).collect();
+    // Megabytes of log are read byte by byte without optimisation, so most places are passed by at a glance.
+    let mut begins = vec![false; 1 << 16];
+    let pair = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
+    pieces.iter().for_each(|piece| begins[pair(piece)] = true);
+    let places = (1..text.len()).map(|end| end - 1).filter(|at| begins[pair(&text[*at..])]);
+    let mut found = places.filter_map(|at| pieces.iter().find(|piece| text[at..].starts_with(piece)));
+    found.next().map(|piece| String::from_utf8_lossy(piece).into_owned())
 }
 
-/// Half a run as numbers is a whole one in length.
-fn spelled(token: &str) -> impl Iterator<Item = String> {
-    token.as_bytes().windows(RUN / 2).flat_map(|bytes| {
+/// What may stand for each other: cases, and the two alphabets of Base64.
+fn fold(byte: u8) -> u8 {
+    match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        _ => byte.to_ascii_lowercase(),
+    }
+}
+
+/// Every piece that is long enough to be told, in every spelling.
+fn pieces(token: &str) -> Vec<String> {
+    let mut pieces = windows(token, RUN);
+    for offset in 0..3 {
+        let rest = &token.as_bytes()[offset..];
+        // Of a last group that is not whole the spelling depends on what follows.
+        pieces.extend(windows(&base64(&rest[..rest.len() / 3 * 3]), RUN));
+    }
+    // Half a run of bytes is a whole one in digits.
+    for bytes in token.as_bytes().windows(RUN / 2) {
         let join = |separator: &str| bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(separator);
-        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        [join(", "), join(","), join(" "), hex]
-    })
+        pieces.extend([join(", "), join(","), join(" "), bytes.iter().map(|byte| format!("{byte:02x}")).collect()]);
+    }
+    pieces
 }
 
 fn windows(text: &str, length: usize) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::leaks::base64;
-use super::support::upstream::{Step, answer, error, session};
+use super::upstream::{Step, answer, error, session};
 
 /// How many mirrors there are: session `scs-0` meets the first.
 pub(crate) const COUNT: usize = 30;

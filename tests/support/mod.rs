@@ -12,6 +12,8 @@
 
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod leaks;
+pub(crate) mod mirrors;
 pub(crate) mod process;
 pub(crate) mod upstream;
 
