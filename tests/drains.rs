@@ -23,7 +23,7 @@ use tokio::time::Instant;
 /// Longer than any test takes: what ends before it did not wait for it.
 const LONG: &str = "shutdown.timeout=50m";
 /// Far below [`LONG`], far above what ending takes on a busy machine.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(8);
 
 /// A Monime that holds its answer back until the gate opens.
 async fn held() -> Upstream {
