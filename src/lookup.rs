@@ -14,23 +14,24 @@ mod ttl;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use tokio::time::Instant;
 use tower::Service;
 
-pub use answer::{Answer, Monimes};
+pub use answer::{Answer, Diagnostics};
 pub(crate) use answer::{CACHE_STATUS, X_REQUEST_ID};
 pub use pending::PollAfter;
 pub use ttl::Ttl;
 
-use crate::monime::{Key, KeyRef, Refusal, SessionId, SpaceId};
+use crate::monime::{Flaw, Key, KeyRef, SessionId, SpaceId};
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::{Failure, Fetch, Reply};
 use flight::{Boarded, Flights};
-use landing::{Landing, fly, wait};
+use landing::{Landing, Seat, fly, wait};
 use pending::PendingKeys;
 use store::Store;
 
@@ -67,8 +68,8 @@ pub struct Told {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Monime answered, but not what may be passed on.
-    #[error("Monime's answer is refused: {0:?}")]
-    Refused(Refusal, Monimes),
+    #[error("Monime's answer cannot be passed on: {0:?}")]
+    Unusable(Flaw, Diagnostics),
     /// Monime did not answer.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -121,21 +122,21 @@ where
     ///
     /// Boarding happens in this call, waiting in the returned future. Cancel-safe: dropping it leaves the flight to
     /// those who still wait, and to the store.
-    pub fn ask(&self, key: &Key, refresh: bool) -> impl Future<Output = Result<Told, Arc<Error>>> + Send + use<F> {
-        let shared = &self.shared;
-        let reread = || if refresh { None } else { shared.store.fresh(key.as_ref(), Instant::now()) };
-        let boarded = match shared.flights.board(key, reread) {
-            Boarded::Landed(answer) => Ok(Told { answer, outcome: Outcome::Hit, stored: true }),
-            Boarded::Joined(waiting) => Err((waiting, false)),
+    ///
+    /// # Panics
+    /// Outside a tokio runtime: a flight is a task of its own.
+    pub fn ask(&self, key: Key, refresh: bool) -> impl Future<Output = Result<Told, Arc<Error>>> + Send + use<F> {
+        let store = &self.shared.store;
+        let boarded = self.shared.flights.board(key, |key| match refresh {
+            true => None,
+            false => store.fresh(key.as_ref(), Instant::now()),
+        });
+        match boarded {
+            Boarded::Landed(answer) => Either::Left(ready(Ok(Told { answer, outcome: Outcome::Hit, stored: true }))),
+            Boarded::Joined(waiting) => Either::Right(wait(waiting, Seat::Joined)),
             Boarded::Leads(waiting, ticket) => {
                 tokio::spawn(fly(Arc::clone(&self.shared), ticket));
-                Err((waiting, true))
-            }
-        };
-        async move {
-            match boarded {
-                Ok(told) => Ok(told),
-                Err((waiting, leads)) => wait(waiting, leads).await,
+                Either::Right(wait(waiting, Seat::Leads))
             }
         }
     }

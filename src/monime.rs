@@ -11,7 +11,7 @@ pub mod verdict;
 
 pub use envelope::Envelope;
 pub use id::{InvalidId, Key, KeyRef, SessionId, SessionIdRef, SpaceId, Version};
-pub use verdict::{Final, Refusal, Verdict};
+pub use verdict::{Final, Flaw, Verdict};
 
 /// The header that names the space a request is for.
 pub const SPACE_HEADER: &str = "monime-space-id";
@@ -27,8 +27,8 @@ pub const KNOWN_VERSIONS: [&str; 2] = [CURRENT_VERSION, "caph.2025-06-20"];
 /// Live tokens begin with `mon_` and get 20, test tokens with `mon_test_` and get 5. A token of neither form gets the
 /// smaller number: asking too gently costs seconds, asking too fast costs everyone behind the token.
 #[must_use]
-pub fn endpoint_rate(token_prefix: TokenKind) -> u32 {
-    match token_prefix {
+pub fn endpoint_rate(kind: TokenKind) -> u32 {
+    match kind {
         TokenKind::Live => 20,
         TokenKind::Test | TokenKind::Other => 5,
     }

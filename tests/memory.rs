@@ -1,6 +1,5 @@
 //! Memory is bounded by what answers cost, not by how many ids callers know.
-
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panic")]
+#![expect(clippy::unwrap_used, reason = "what a test cannot prepare is its failure")]
 
 mod support;
 

@@ -32,7 +32,7 @@ pub(super) fn hit(answer: &Answer, request: &HeaderMap) -> Served {
 }
 
 /// What a flight brought.
-pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: PollAfter) -> Served {
+pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: impl FnOnce() -> PollAfter) -> Served {
     if told.outcome == Outcome::Hit {
         return hit(&told.answer, request);
     }
@@ -47,7 +47,7 @@ pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: PollAfter) -> S
         headers.insert(CACHE_STATUS, HeaderValue::from_static(forwarded(told)));
     }
     if told.answer.verdict() == Verdict::Pending {
-        headers.insert(POLL_AFTER, HeaderValue::from(poll_after.0));
+        headers.insert(POLL_AFTER, HeaderValue::from(poll_after().0));
     }
     served(response, told.outcome)
 }
@@ -79,11 +79,11 @@ fn forwarded(told: &Told) -> &'static str {
         (false, Verdict::Pending) => "monigate; fwd=miss; detail=pending",
         (false, Verdict::Absent) => "monigate; fwd=miss; detail=absent",
         (false, Verdict::Unknown) => "monigate; fwd=miss; detail=unknown",
-        (false, Verdict::Final(_) | Verdict::Word | Verdict::Refused(_)) => "monigate; fwd=miss",
+        (false, Verdict::Final(_) | Verdict::Word) => "monigate; fwd=miss",
         (true, Verdict::Pending) => "monigate; fwd=miss; collapsed; detail=pending",
         (true, Verdict::Absent) => "monigate; fwd=miss; collapsed; detail=absent",
         (true, Verdict::Unknown) => "monigate; fwd=miss; collapsed; detail=unknown",
-        (true, Verdict::Final(_) | Verdict::Word | Verdict::Refused(_)) => "monigate; fwd=miss; collapsed",
+        (true, Verdict::Final(_) | Verdict::Word) => "monigate; fwd=miss; collapsed",
     }
 }
 

@@ -35,12 +35,13 @@ pub(super) struct Wanted {
 /// Answers from memory; passes down what is not there.
 #[derive(Debug)]
 pub(super) struct Recall<F, S> {
-    memory: Arc<Memory<F>>,
+    desk: Arc<Desk<F>>,
     inner: S,
 }
 
+/// What every request is read against.
 #[derive(Debug)]
-struct Memory<F> {
+struct Desk<F> {
     lookups: Lookups<F>,
     terms: Terms,
 }
@@ -51,19 +52,19 @@ pub(super) struct Ask<F> {
     lookups: Lookups<F>,
 }
 
-type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+type Later<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 // === impl Recall ===
 
 impl<F, S> Recall<F, S> {
     pub(super) fn new(inner: S, lookups: Lookups<F>, terms: Terms) -> Self {
-        Self { memory: Arc::new(Memory { lookups, terms }), inner }
+        Self { desk: Arc::new(Desk { lookups, terms }), inner }
     }
 }
 
 impl<F, S: Clone> Clone for Recall<F, S> {
     fn clone(&self) -> Self {
-        Self { memory: Arc::clone(&self.memory), inner: self.inner.clone() }
+        Self { desk: Arc::clone(&self.desk), inner: self.inner.clone() }
     }
 }
 
@@ -77,19 +78,19 @@ where
 {
     type Response = Served;
     type Error = Error;
-    type Future = Either<Ready<Result<Served, Error>>, Waiting<Served>>;
+    type Future = Either<Ready<Result<Served, Error>>, Later<Served>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let asked = match route::read(&request, &self.memory.terms) {
+        let asked = match route::read(&request, &self.desk.terms) {
             Ok(asked) => asked,
             Err(refused) => return Either::Left(ready(Err(Error::Refused(refused)))),
         };
         if !asked.refresh
-            && let Some(answer) = self.memory.lookups.recall(asked.key)
+            && let Some(answer) = self.desk.lookups.recall(asked.key)
         {
             return Either::Left(ready(Ok(answering::hit(&answer, request.headers()))));
         }
@@ -98,11 +99,11 @@ where
         }
         let wanted = Wanted { key: asked.key.to_owned(), refresh: asked.refresh, patience: asked.patience };
         let told = self.inner.call(wanted);
-        let memory = Arc::clone(&self.memory);
+        let desk = Arc::clone(&self.desk);
         let (head, _) = request.into_parts();
         Either::Right(Box::pin(async move {
             let told = told.await?;
-            Ok(answering::told(&told, &head.headers, memory.lookups.poll_after()))
+            Ok(answering::told(&told, &head.headers, || desk.lookups.poll_after()))
         }))
     }
 }
@@ -128,14 +129,14 @@ where
 {
     type Response = Told;
     type Error = Error;
-    type Future = Waiting<Told>;
+    type Future = Later<Told>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, wanted: Wanted) -> Self::Future {
-        let told = timeout(wanted.patience, self.lookups.ask(&wanted.key, wanted.refresh));
+        let told = timeout(wanted.patience, self.lookups.ask(wanted.key, wanted.refresh));
         Box::pin(async move {
             match told.await {
                 Ok(told) => told.map_err(Error::Lookup),

@@ -18,9 +18,9 @@ use tower::Service;
 
 use super::route::{self, Refused};
 use super::served::{Failed, Served};
-use crate::lookup::{self, CACHE_STATUS, Monimes};
+use crate::lookup::{self, CACHE_STATUS, Diagnostics};
 use crate::monime::operation::{CHECKOUT_SESSION, GET_CHECKOUT_SESSION, methods};
-use crate::monime::{Envelope, Refusal};
+use crate::monime::{Envelope, Flaw};
 use crate::telemetry::Outcome;
 use crate::upstream::Failure;
 
@@ -94,7 +94,7 @@ const UPSTREAM_TIMEOUT: Row =
 
 fn lookup_failed(error: Arc<lookup::Error>) -> Served {
     let row = match &*error {
-        lookup::Error::Refused(refusal, _) => upstream_refused(*refusal),
+        lookup::Error::Unusable(flaw, _) => unusable(*flaw),
         lookup::Error::Failed(failure) => upstream_failed(failure),
         lookup::Error::Lost => Row(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -102,13 +102,13 @@ fn lookup_failed(error: Arc<lookup::Error>) -> Served {
             "The gateway lost this lookup. This is a bug of the gateway's; try again.",
         ),
     };
-    let monimes = match &*error {
-        lookup::Error::Refused(refusal, monimes) => Some((*refusal, monimes.clone())),
+    let diagnostics = match &*error {
+        lookup::Error::Unusable(flaw, diagnostics) => Some((*flaw, diagnostics.clone())),
         lookup::Error::Failed(_) | lookup::Error::Lost => None,
     };
     let mut served = fail(row, Some(error));
-    if let Some((refusal, monimes)) = monimes {
-        keep_monimes(&mut served, refusal, &monimes);
+    if let Some((flaw, diagnostics)) = diagnostics {
+        pass_on(&mut served, flaw, &diagnostics);
     }
     served
 }
@@ -129,38 +129,36 @@ const UNREADABLE: Row = Row(
     "Monime's answer could not be read as one of Monime's, so it is not passed on.",
 );
 
-fn upstream_refused(refusal: Refusal) -> Row {
-    match refusal {
-        Refusal::Mismatch => Row(
+fn unusable(flaw: Flaw) -> Row {
+    match flaw {
+        Flaw::Mismatch => Row(
             StatusCode::BAD_GATEWAY,
             "gateway_upstream_mismatch",
             "Monime's answer is about another session than the one asked for, so it is not passed on.",
         ),
-        Refusal::Unreadable => UNREADABLE,
-        Refusal::Credentials => Row(
+        Flaw::Unreadable => UNREADABLE,
+        Flaw::Credentials => Row(
             StatusCode::BAD_GATEWAY,
             "gateway_upstream_credentials",
             "Monime does not accept the gateway's own credential. Only the gateway's operator can mend this.",
         ),
-        Refusal::Throttled => Row(
+        Flaw::Throttled => Row(
             StatusCode::TOO_MANY_REQUESTS,
             "gateway_upstream_throttled",
             "Monime's rate limit for the gateway's token is used up. Wait as Retry-After says.",
         ),
-        Refusal::Unexpected => Row(
+        Flaw::Unexpected => Row(
             StatusCode::BAD_GATEWAY,
             "gateway_upstream_unexpected",
             "Monime answered with a status that a lookup never has, so it is not passed on.",
         ),
-        Refusal::Failed => {
-            Row(StatusCode::BAD_GATEWAY, "gateway_upstream_error", "Monime failed to answer. Try again.")
-        }
-        Refusal::Unavailable => Row(
+        Flaw::Failed => Row(StatusCode::BAD_GATEWAY, "gateway_upstream_error", "Monime failed to answer. Try again."),
+        Flaw::Unavailable => Row(
             StatusCode::SERVICE_UNAVAILABLE,
             "gateway_upstream_unavailable",
             "Monime is not available at the moment. Wait as Retry-After says.",
         ),
-        Refusal::TimedOut => UPSTREAM_TIMEOUT,
+        Flaw::TimedOut => UPSTREAM_TIMEOUT,
     }
 }
 
@@ -245,26 +243,20 @@ fn retry_after(served: &mut Served, seconds: u64) {
 }
 
 /// Passes on how Monime names and limits requests, so that its support can find them and SDKs wait as they should.
-fn keep_monimes(served: &mut Served, refusal: Refusal, monimes: &Monimes) {
+fn pass_on(served: &mut Served, flaw: Flaw, diagnostics: &Diagnostics) {
     let headers = served.response.headers_mut();
-    for (name, value) in monimes.headers() {
-        if *name != RETRY_AFTER {
-            headers.insert(HeaderName::clone(name), value.clone());
-        }
+    for (name, value) in diagnostics.headers() {
+        headers.insert(HeaderName::clone(name), value.clone());
     }
-    match refusal {
-        Refusal::Throttled | Refusal::Unavailable => retry_after(served, wait_of(monimes)),
-        Refusal::Mismatch
-        | Refusal::Unreadable
-        | Refusal::Credentials
-        | Refusal::Unexpected
-        | Refusal::Failed
-        | Refusal::TimedOut => {}
+    headers.remove(RETRY_AFTER);
+    match flaw {
+        Flaw::Throttled | Flaw::Unavailable => retry_after(served, wait_of(diagnostics)),
+        Flaw::Mismatch | Flaw::Unreadable | Flaw::Credentials | Flaw::Unexpected | Flaw::Failed | Flaw::TimedOut => {}
     }
 }
 
 /// Seconds of Monime's `Retry-After`: SDKs sleep exactly that long, without a cap of their own, so here is one.
-fn wait_of(monimes: &Monimes) -> u64 {
-    let seconds = monimes.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+fn wait_of(diagnostics: &Diagnostics) -> u64 {
+    let seconds = diagnostics.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     seconds.unwrap_or(1_u64).clamp(1, 60)
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::ttl::Ttl;
 use crate::monime::verdict::judge;
-use crate::monime::{Key, SessionIdRef, Verdict};
+use crate::monime::{Flaw, Key, SessionIdRef, Verdict};
 use crate::upstream::Reply;
 
 /// RFC 9211.
@@ -37,20 +37,32 @@ pub struct Answer {
     fresh_until: Instant,
 }
 
-/// What of a refused answer still concerns callers: how Monime limits and names requests.
+/// What of an unusable answer still concerns callers: how Monime names requests, and how it limits them.
 #[derive(Debug, Clone, Default)]
-pub struct Monimes(HeaderMap);
+pub struct Diagnostics(HeaderMap);
 
 // === impl Answer ===
 
 impl Answer {
     /// Judges `reply`, which answers a lookup of `id` that was sent at `asked_at`.
-    #[must_use]
-    pub fn judge(id: SessionIdRef<'_>, reply: Reply, asked_at: Instant, ttl: &Ttl) -> Self {
-        let verdict = judge(id, reply.status, &reply.body);
-        let fresh_until = asked_at + ttl.of(verdict);
-        let headers = template(&reply);
-        Self { status: reply.status, verdict, headers, body: reply.body, asked_at, fresh_until }
+    ///
+    /// # Errors
+    /// Why nobody may see it, and what they may see instead.
+    pub fn judge(
+        id: SessionIdRef<'_>,
+        reply: Reply,
+        asked_at: Instant,
+        ttl: &Ttl,
+    ) -> Result<Self, (Flaw, Diagnostics)> {
+        let Reply { status, protocol, headers, body } = reply;
+        match judge(id, status, &body) {
+            Ok(verdict) => {
+                let fresh_until = asked_at + ttl.of(verdict);
+                let headers = template(status, protocol, headers, &body);
+                Ok(Self { status, verdict, headers, body, asked_at, fresh_until })
+            }
+            Err(flaw) => Err((flaw, Diagnostics::of(headers))),
+        }
     }
 
     /// The status for callers, Monime's own.
@@ -100,13 +112,6 @@ impl Answer {
         now < self.fresh_until
     }
 
-    pub(super) fn into_monimes(mut self) -> Monimes {
-        for name in [CONTENT_TYPE, CONTENT_LENGTH, ETAG, CACHE_CONTROL, AGE, CACHE_STATUS, X_REQUEST_ID, VIA] {
-            self.headers.remove(name);
-        }
-        Monimes(self.headers)
-    }
-
     /// What keeping it under `key` costs, in bytes.
     pub(super) fn weight(&self, key: &Key) -> usize {
         let values: usize = self.headers.values().map(HeaderValue::len).sum();
@@ -120,32 +125,35 @@ impl Answer {
     }
 }
 
-// === impl Monimes ===
+// === impl Diagnostics ===
 
-impl Monimes {
-    /// Monime's diagnostic headers, and on a 429 its limits.
+impl Diagnostics {
+    fn of(mut headers: HeaderMap) -> Self {
+        headers.remove(CONTENT_TYPE);
+        Self(headers)
+    }
+
+    /// Monime's diagnostic headers; with `Retry-After` and `Monime-Rate-Limit` where Monime sent them.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.0
     }
 }
 
-fn template(reply: &Reply) -> HeaderMap {
-    let ok = reply.status == StatusCode::OK;
+fn template(status: StatusCode, protocol: Version, kept: HeaderMap, body: &Bytes) -> HeaderMap {
+    let ok = status == StatusCode::OK;
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(if ok { "private, no-cache" } else { "no-store" }));
-    headers.insert(VIA, HeaderValue::from_static(via(reply.protocol)));
-    if ok && let Ok(etag) = HeaderValue::from_maybe_shared(etag(&reply.body)) {
+    headers.insert(VIA, HeaderValue::from_static(via(protocol)));
+    if ok && let Ok(etag) = HeaderValue::from_maybe_shared(etag(body)) {
         headers.insert(ETAG, etag);
     }
-    headers.extend(reply.headers.clone());
-    if !matches!(reply.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        // SDKs sleep on `Retry-After` wherever they see it.
-        headers.remove(RETRY_AFTER);
-        headers.remove(RATE_LIMIT);
-    }
+    headers.extend(kept);
+    // They belong to a 429 or a 503, which is never told as an answer: SDKs sleep on `Retry-After` wherever they see it.
+    headers.remove(RETRY_AFTER);
+    headers.remove(RATE_LIMIT);
     headers.insert(AGE, HeaderValue::from_static("0"));
     headers.insert(CACHE_STATUS, HeaderValue::from_static("monigate"));
     headers.insert(X_REQUEST_ID, HeaderValue::from_static("-"));

@@ -62,19 +62,19 @@ impl<L> Default for Flights<L> {
 impl<L> Flights<L> {
     /// Joins the current flight for `key`; else takes what `reread` finds, since a flight may just have landed; else
     /// puts a new flight on the board.
-    pub(super) fn board<A>(&self, key: &Key, reread: impl FnOnce() -> Option<A>) -> Boarded<L, A> {
+    pub(super) fn board<A>(&self, key: Key, reread: impl FnOnce(&Key) -> Option<A>) -> Boarded<L, A> {
         let mut board = lock(&self.board);
-        if let Some(flight) = board.current.get(key) {
+        if let Some(flight) = board.current.get(&key) {
             return Boarded::Joined(Waiting(flight.landing.clone()));
         }
-        if let Some(answer) = reread() {
+        if let Some(answer) = reread(&key) {
             return Boarded::Landed(answer);
         }
         let (sender, receiver) = watch::channel(None);
         let number = board.next;
         board.next += 1;
         board.current.insert(key.clone(), Flight { number, landing: receiver.clone() });
-        let ticket = Ticket { board: Arc::clone(&self.board), key: key.clone(), number, landing: sender };
+        let ticket = Ticket { board: Arc::clone(&self.board), key, number, landing: sender };
         Boarded::Leads(Waiting(receiver), ticket)
     }
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn lead(flights: &Flights<u8>) -> (Waiting<u8>, Ticket<u8>) {
-        match flights.board(&key(), || None::<()>) {
+        match flights.board(key(), |_| None::<()>) {
             Boarded::Leads(waiting, ticket) => (waiting, ticket),
             Boarded::Joined(_) | Boarded::Landed(()) => panic!("a flight was there already"),
         }
@@ -168,7 +168,7 @@ mod tests {
     async fn everyone_on_a_flight_gets_its_landing() {
         let flights = Flights::default();
         let (first, ticket) = lead(&flights);
-        let Boarded::Joined(second) = flights.board(&key(), || None::<()>) else { panic!("not joined") };
+        let Boarded::Joined(second) = flights.board(key(), |_| None::<()>) else { panic!("not joined") };
         ticket.land(|current| {
             assert!(current);
             7
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn what_landed_while_waiting_for_the_lock_is_taken() {
         let flights = Flights::<u8>::default();
-        assert!(matches!(flights.board(&key(), || Some("landed")), Boarded::Landed("landed")));
+        assert!(matches!(flights.board(key(), |_| Some("landed")), Boarded::Landed("landed")));
         assert_eq!(flights.len(), 0);
     }
 }

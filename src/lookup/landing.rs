@@ -12,7 +12,7 @@ use tower::{Service, ServiceExt};
 use super::answer::Answer;
 use super::flight::{Ticket, Waiting};
 use super::{Error, Shared, Told};
-use crate::monime::{Final, Key, Verdict};
+use crate::monime::{Final, Flaw, Key, Verdict};
 use crate::telemetry::Outcome;
 use crate::upstream::{Failure, Fetch, Reply};
 
@@ -36,15 +36,24 @@ enum How {
     Kept,
 }
 
-/// Waits for a landing, as the caller that leads the flight or as one that joined it.
-pub(super) async fn wait(waiting: Waiting<Landing>, leads: bool) -> Result<Told, Arc<Error>> {
+/// How a caller came to be on a flight.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Seat {
+    /// It asked first.
+    Leads,
+    /// Another had asked already.
+    Joined,
+}
+
+/// Waits for a landing.
+pub(super) async fn wait(waiting: Waiting<Landing>, seat: Seat) -> Result<Told, Arc<Error>> {
     // A channel that closed without a landing means that the flight's task died; everyone is told, nobody hangs.
     let landed = waiting.landing().await.ok_or_else(|| Arc::new(Error::Lost))??;
-    let outcome = match (landed.how, leads, landed.answer.verdict()) {
+    let outcome = match (landed.how, seat, landed.answer.verdict()) {
         (How::Kept, _, _) => Outcome::Stale,
-        (How::Stored | How::Passed, false, _) => Outcome::Joined,
-        (How::Stored | How::Passed, true, Verdict::Pending) => Outcome::Pending,
-        (How::Stored | How::Passed, true, _) => Outcome::Miss,
+        (How::Stored | How::Passed, Seat::Joined, _) => Outcome::Joined,
+        (How::Stored | How::Passed, Seat::Leads, Verdict::Pending) => Outcome::Pending,
+        (How::Stored | How::Passed, Seat::Leads, _) => Outcome::Miss,
     };
     Ok(Told { answer: landed.answer, outcome, stored: matches!(landed.how, How::Stored) })
 }
@@ -59,7 +68,11 @@ where
     let asked_at = Instant::now();
     let reply = shared.fetch.clone().oneshot(Fetch { key: key.clone() }).await;
     let answered = reply.map_err(Error::Failed).and_then(|reply| judged(&shared, &key, reply, asked_at));
-    shared.note(&key, &answered);
+    match &answered {
+        Ok(answer) if answer.verdict() == Verdict::Pending => shared.pending.saw(&key, Instant::now()),
+        Ok(_) | Err(_) => {}
+    }
+    shared.remember(answered.as_ref().map_or_else(Error::as_str, |answer| answer.verdict().as_str()));
     ticket.land(|current| match answered {
         Ok(answer) if current => Ok(settle(&shared, key, answer)),
         // A purge grounded this flight: it answers those who waited, but what it knows is older than the purge.
@@ -70,36 +83,36 @@ where
 
 /// What may be passed on of a reply, or why nothing may.
 fn judged<F>(shared: &Shared<F>, key: &Key, reply: Reply, asked_at: Instant) -> Result<Answer, Error> {
-    let answer = Answer::judge(key.id.as_ref(), reply, asked_at, &shared.ttl);
-    let verdict = answer.verdict();
-    shared.metrics.upstream_answer(verdict.as_str());
-    if answer.status() == StatusCode::FORBIDDEN {
-        tracing::warn!(space = %key.space, "Monime forbids the lookup: the token's scope, or Monime's test mode");
+    let status = reply.status;
+    let judged = Answer::judge(key.id.as_ref(), reply, asked_at, &shared.ttl);
+    let (space, id) = (&key.space, &key.id);
+    match &judged {
+        Ok(answer) => shared.metrics.upstream_answer(answer.verdict().as_str()),
+        Err((flaw, _)) => shared.metrics.upstream_answer(flaw.as_str()),
     }
-    match verdict {
-        Verdict::Refused(refusal) => Err(Error::Refused(refusal, answer.into_monimes())),
-        Verdict::Final(_) | Verdict::Pending | Verdict::Unknown | Verdict::Absent | Verdict::Word => Ok(answer),
+    // Once a flight, whoever waits on it: these want a person, not a retry.
+    match &judged {
+        Ok(answer) if answer.verdict() == Verdict::Word && status == StatusCode::FORBIDDEN => {
+            tracing::warn!(%space, "Monime forbids the lookup: the token's scope, or Monime's test mode");
+        }
+        Err((Flaw::Mismatch, _)) => tracing::error!(%space, %id, "Monime answered about another session"),
+        Err((Flaw::Credentials, _)) => tracing::error!(%space, "Monime does not accept the token"),
+        Ok(_) | Err(_) => {}
     }
+    judged.map_err(|(flaw, diagnostics)| Error::Unusable(flaw, diagnostics))
 }
 
 impl<F> Shared<F> {
-    fn note(&self, key: &Key, answered: &Result<Answer, Error>) {
-        let now = Instant::now();
-        let word = match answered {
-            Ok(answer) => answer.verdict().as_str(),
-            Err(error) => error.as_str(),
-        };
-        if word == Verdict::Pending.as_str() {
-            self.pending.saw(key, now);
-        }
-        *self.last_landing.lock().unwrap_or_else(PoisonError::into_inner) = Some((word, now));
+    /// Remembers, for operators, how the last flight came out.
+    fn remember(&self, word: &'static str) {
+        *self.last_landing.lock().unwrap_or_else(PoisonError::into_inner) = Some((word, Instant::now()));
     }
 }
 
 impl Error {
     fn as_str(&self) -> &'static str {
         match self {
-            Self::Refused(refusal, _) => Verdict::Refused(*refusal).as_str(),
+            Self::Unusable(flaw, _) => flaw.as_str(),
             Self::Failed(failure) => failure.as_str(),
             Self::Lost => "lost",
         }
@@ -113,7 +126,7 @@ fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
     let supersedes = match verdict {
         Verdict::Final(_) => None,
         Verdict::Pending | Verdict::Unknown | Verdict::Absent => shared.store.fresh(key.as_ref(), now),
-        Verdict::Word | Verdict::Refused(_) => return Landed { answer: Arc::new(answer), how: How::Passed },
+        Verdict::Word => return Landed { answer: Arc::new(answer), how: How::Passed },
     };
     if let Some(kept) = supersedes.filter(|kept| kept.verdict() == Verdict::Final(Final::Completed)) {
         shared.metrics.status_regressions.inc();

@@ -39,11 +39,11 @@ impl Memory {
     }
 
     fn ask(&self, key: &Key) -> Asking {
-        patient(self.lookups.ask(key, false))
+        patient(self.lookups.ask(key.clone(), false))
     }
 
     fn refresh(&self, key: &Key) -> Asking {
-        patient(self.lookups.ask(key, true))
+        patient(self.lookups.ask(key.clone(), true))
     }
 
     /// The status that memory holds for `key`, as a word.

@@ -7,7 +7,7 @@ use crate::monime::{Final, Verdict};
 /// How far a time-to-live is spread, as a part of it, so that what came together does not go together.
 const JITTER: f64 = 0.1;
 
-/// How long each kind of answer counts as fresh. Zero means that it is not kept.
+/// How long each kind of answer counts as fresh, at most a year each. Zero means that it is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ttl {
     /// For `completed`.
@@ -30,7 +30,7 @@ impl Ttl {
             Verdict::Final(Final::Cancelled) => self.cancelled,
             Verdict::Final(Final::Expired) => self.expired,
             Verdict::Absent => self.absent,
-            Verdict::Pending | Verdict::Unknown | Verdict::Word | Verdict::Refused(_) => Duration::ZERO,
+            Verdict::Pending | Verdict::Unknown | Verdict::Word => Duration::ZERO,
         };
         ttl.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
     }

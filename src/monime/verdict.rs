@@ -22,8 +22,6 @@ pub enum Verdict {
     Absent,
     /// Another 4xx in Monime's envelope: for the caller, and about the request.
     Word,
-    /// Nothing that may be passed on.
-    Refused(Refusal),
 }
 
 /// How a session settled.
@@ -37,9 +35,9 @@ pub enum Final {
     Expired,
 }
 
-/// Why an answer is not passed on.
+/// Why an answer may not be passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Flaw {
     /// It is about another session than the one asked for.
     Mismatch,
     /// It cannot be read as Monime's.
@@ -68,12 +66,21 @@ impl Verdict {
             Self::Unknown => "unknown",
             Self::Absent => "absent",
             Self::Word => "word",
-            Self::Refused(Refusal::Mismatch) => "mismatch",
-            Self::Refused(Refusal::Unreadable) => "unreadable",
-            Self::Refused(Refusal::Credentials) => "credentials",
-            Self::Refused(Refusal::Throttled) => "throttled",
-            Self::Refused(Refusal::Unexpected) => "unexpected",
-            Self::Refused(Refusal::Failed | Refusal::Unavailable | Refusal::TimedOut) => "failure",
+        }
+    }
+}
+
+impl Flaw {
+    /// The word for logs and for the `verdict` label of `monigate_upstream_answers_total`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mismatch => "mismatch",
+            Self::Unreadable => "unreadable",
+            Self::Credentials => "credentials",
+            Self::Throttled => "throttled",
+            Self::Unexpected => "unexpected",
+            Self::Failed | Self::Unavailable | Self::TimedOut => "failure",
         }
     }
 }
@@ -91,34 +98,43 @@ impl Final {
 }
 
 /// Judges a complete answer to a lookup of `asked`.
-#[must_use]
-pub fn judge(asked: SessionIdRef<'_>, status: StatusCode, body: &[u8]) -> Verdict {
+///
+/// # Errors
+/// The [`Flaw`] for which it may not be passed on.
+pub fn judge(asked: SessionIdRef<'_>, status: StatusCode, body: &[u8]) -> Result<Verdict, Flaw> {
     match status.as_u16() {
         200 => judge_session(asked, body),
-        401 => Verdict::Refused(Refusal::Credentials),
-        429 => Verdict::Refused(Refusal::Throttled),
-        404 if envelope::is_error(body) => Verdict::Absent,
-        400..=499 if envelope::is_error(body) => Verdict::Word,
-        400..=499 => Verdict::Refused(Refusal::Unreadable),
-        503 => Verdict::Refused(Refusal::Unavailable),
-        504 => Verdict::Refused(Refusal::TimedOut),
-        500..=599 => Verdict::Refused(Refusal::Failed),
-        _ => Verdict::Refused(Refusal::Unexpected),
+        401 => Err(Flaw::Credentials),
+        429 => Err(Flaw::Throttled),
+        404 if envelope::is_error(body) => Ok(Verdict::Absent),
+        400..=499 if envelope::is_error(body) => Ok(Verdict::Word),
+        400..=499 => Err(Flaw::Unreadable),
+        503 => Err(Flaw::Unavailable),
+        504 => Err(Flaw::TimedOut),
+        500..=599 => Err(Flaw::Failed),
+        _ => Err(Flaw::Unexpected),
     }
 }
 
-fn judge_session(asked: SessionIdRef<'_>, body: &[u8]) -> Verdict {
+/// Whether the body of an answer with this status says anything that the status does not. No other needs to be read.
+#[must_use]
+pub fn body_counts(status: StatusCode) -> bool {
+    let told_by_status = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS);
+    status == StatusCode::OK || (status.is_client_error() && !told_by_status)
+}
+
+fn judge_session(asked: SessionIdRef<'_>, body: &[u8]) -> Result<Verdict, Flaw> {
     let Ok(answer) = Object::parse(body) else { return not_an_object(body) };
     let sessions: Vec<Object<'_>> = answer.all("result").filter_map(Raw::as_object).collect();
     // Any id that differs is somebody else's payment, however unclear the rest may be.
     let mut ids = sessions.iter().flat_map(|session| session.all("id"));
     if ids.any(|id| id.as_text().as_deref() != Some(asked.as_str())) {
-        return Verdict::Refused(Refusal::Mismatch);
+        return Err(Flaw::Mismatch);
     }
     let success = answer.only("success").and_then(Raw::as_bool);
     match (success, answer.only("result").and_then(Raw::as_object)) {
-        (Some(true), Some(session)) => judge_status(&session),
-        _ => Verdict::Unknown,
+        (Some(true), Some(session)) => Ok(judge_status(&session)),
+        _ => Ok(Verdict::Unknown),
     }
 }
 
@@ -137,10 +153,10 @@ fn judge_status(session: &Object<'_>) -> Verdict {
 }
 
 /// JSON that is no object says nothing but is passed through; anything else is not Monime's.
-fn not_an_object(body: &[u8]) -> Verdict {
+fn not_an_object(body: &[u8]) -> Result<Verdict, Flaw> {
     match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-        Ok(_) => Verdict::Unknown,
-        Err(_) => Verdict::Refused(Refusal::Unreadable),
+        Ok(_) => Ok(Verdict::Unknown),
+        Err(_) => Err(Flaw::Unreadable),
     }
 }
 
@@ -150,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    fn verdict(status: u16, body: &str) -> Verdict {
+    fn verdict(status: u16, body: &str) -> Result<Verdict, Flaw> {
         let asked = SessionIdRef::parse("scs-1").unwrap();
         judge(asked, StatusCode::from_u16(status).unwrap(), body.as_bytes())
     }
@@ -164,12 +180,12 @@ mod tests {
 
     #[test]
     fn a_session_is_judged_by_its_status() {
-        assert_eq!(verdict(200, &session("completed")), Verdict::Final(Final::Completed));
-        assert_eq!(verdict(200, &session("cancelled")), Verdict::Final(Final::Cancelled));
-        assert_eq!(verdict(200, &session("expired")), Verdict::Final(Final::Expired));
-        assert_eq!(verdict(200, &session("pending")), Verdict::Pending);
+        assert_eq!(verdict(200, &session("completed")), Ok(Verdict::Final(Final::Completed)));
+        assert_eq!(verdict(200, &session("cancelled")), Ok(Verdict::Final(Final::Cancelled)));
+        assert_eq!(verdict(200, &session("expired")), Ok(Verdict::Final(Final::Expired)));
+        assert_eq!(verdict(200, &session("pending")), Ok(Verdict::Pending));
         for unknown in ["processing", "", "Completed", "completed ", "COMPLETED"] {
-            assert_eq!(verdict(200, &session(unknown)), Verdict::Unknown, "{unknown:?}");
+            assert_eq!(verdict(200, &session(unknown)), Ok(Verdict::Unknown), "{unknown:?}");
         }
     }
 
@@ -195,7 +211,7 @@ mod tests {
             r#"{"success":true,"result":{"id":"scs-1","result":{"id":"scs-1","status":"completed"}}}"#,
             r#"{"success":true,"data":{"id":"scs-1","status":"completed"}}"#,
         ] {
-            assert_eq!(verdict(200, body), Verdict::Unknown, "{body}");
+            assert_eq!(verdict(200, body), Ok(Verdict::Unknown), "{body}");
         }
     }
 
@@ -209,7 +225,7 @@ mod tests {
             r#"{"success":true,"success":true,"result":{"id":"scs-1","status":"completed"}}"#,
             r#"{"success":true,"result":{"id":"scs-1","status":"completed"},"result":{"id":"scs-1","status":"completed"}}"#,
         ] {
-            assert_eq!(verdict(200, body), Verdict::Unknown, "{body}");
+            assert_eq!(verdict(200, body), Ok(Verdict::Unknown), "{body}");
         }
     }
 
@@ -223,7 +239,7 @@ mod tests {
             r#"{"success":true,"messages":[{"result":{"status":"completed"}}],"result":{"id":"scs-1","status":"pending"}}"#,
             "{ \"success\" :true,\n\t\"result\"\r: { \"status\" : \"pending\" , \"id\":\"scs-1\" } }\n",
         ] {
-            assert_eq!(verdict(200, body), Verdict::Pending, "{body}");
+            assert_eq!(verdict(200, body), Ok(Verdict::Pending), "{body}");
         }
     }
 
@@ -237,7 +253,7 @@ mod tests {
             r#"{"success":true,"result":{"id":7,"status":"completed"}}"#,
             r#"{"success":true,"result":{"id":"scs-1 ","status":"completed"}}"#,
         ] {
-            assert_eq!(verdict(200, body), Verdict::Refused(Refusal::Mismatch), "{body}");
+            assert_eq!(verdict(200, body), Err(Flaw::Mismatch), "{body}");
         }
     }
 
@@ -245,39 +261,39 @@ mod tests {
     fn what_is_not_json_is_unreadable() {
         let whole = session("completed");
         for body in ["", "<html></html>", "{", &whole[..whole.len() - 1], &format!("{whole}x"), "\u{feff}{}", "NaN"] {
-            assert_eq!(verdict(200, body), Verdict::Refused(Refusal::Unreadable), "{body}");
+            assert_eq!(verdict(200, body), Err(Flaw::Unreadable), "{body}");
         }
         let asked = SessionIdRef::parse("scs-1").unwrap();
         let broken = [whole.as_bytes(), b"\xff"].concat();
-        assert_eq!(judge(asked, StatusCode::OK, &broken), Verdict::Refused(Refusal::Unreadable));
+        assert_eq!(judge(asked, StatusCode::OK, &broken), Err(Flaw::Unreadable));
     }
 
     #[test]
     fn every_other_status_has_its_row() {
-        assert_eq!(verdict(404, ERROR), Verdict::Absent);
+        assert_eq!(verdict(404, ERROR), Ok(Verdict::Absent));
         for status in [400, 402, 403, 405, 409, 410, 418, 422, 451, 499] {
-            assert_eq!(verdict(status, ERROR), Verdict::Word, "{status}");
-            assert_eq!(verdict(status, "<html>"), Verdict::Refused(Refusal::Unreadable), "{status}");
+            assert_eq!(verdict(status, ERROR), Ok(Verdict::Word), "{status}");
+            assert_eq!(verdict(status, "<html>"), Err(Flaw::Unreadable), "{status}");
         }
-        assert_eq!(verdict(404, "<html>"), Verdict::Refused(Refusal::Unreadable));
+        assert_eq!(verdict(404, "<html>"), Err(Flaw::Unreadable));
         for body in [ERROR, "", "<html>", &session("completed")] {
-            for (status, refusal) in [
-                (401, Refusal::Credentials),
-                (429, Refusal::Throttled),
-                (500, Refusal::Failed),
-                (502, Refusal::Failed),
-                (503, Refusal::Unavailable),
-                (504, Refusal::TimedOut),
-                (599, Refusal::Failed),
-                (100, Refusal::Unexpected),
-                (201, Refusal::Unexpected),
-                (204, Refusal::Unexpected),
-                (206, Refusal::Unexpected),
-                (301, Refusal::Unexpected),
-                (304, Refusal::Unexpected),
-                (600, Refusal::Unexpected),
+            for (status, flaw) in [
+                (401, Flaw::Credentials),
+                (429, Flaw::Throttled),
+                (500, Flaw::Failed),
+                (502, Flaw::Failed),
+                (503, Flaw::Unavailable),
+                (504, Flaw::TimedOut),
+                (599, Flaw::Failed),
+                (100, Flaw::Unexpected),
+                (201, Flaw::Unexpected),
+                (204, Flaw::Unexpected),
+                (206, Flaw::Unexpected),
+                (301, Flaw::Unexpected),
+                (304, Flaw::Unexpected),
+                (600, Flaw::Unexpected),
             ] {
-                assert_eq!(verdict(status, body), Verdict::Refused(refusal), "{status} {body}");
+                assert_eq!(verdict(status, body), Err(flaw), "{status} {body}");
             }
         }
     }
@@ -291,7 +307,7 @@ mod tests {
 
         #[test]
         fn final_means_a_strict_parser_reads_that_status(body in session_like()) {
-            if let Verdict::Final(settled) = verdict(200, &body) {
+            if let Ok(Verdict::Final(settled)) = verdict(200, &body) {
                 let value: serde_json::Value = serde_json::from_str(&body).unwrap();
                 prop_assert_eq!(&value["result"]["status"], settled.as_str());
                 prop_assert_eq!(&value["result"]["id"], "scs-1");

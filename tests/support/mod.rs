@@ -1,7 +1,21 @@
-//! What several tests share: a gateway's stack in this process, in front of a Monime that is a function.
+//! What several tests share. Here: a gateway's stack in this process, in front of a Monime that is a function; in the
+//! files beside it: whole gateways over real sockets, a Monime made of raw bytes, and clients.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what a test cannot prepare is its failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test cannot prepare is its failure"
+)]
+
+pub(crate) mod client;
+pub(crate) mod gateway;
+pub(crate) mod leaks;
+pub(crate) mod mirrors;
+pub(crate) mod process;
+pub(crate) mod upstream;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -19,7 +33,7 @@ use monigate::upstream::{Failure, Fetch, Reply};
 use tower::{Service, ServiceExt, service_fn};
 
 /// Lifetimes as the defaults have them.
-pub const TTL: Ttl = Ttl {
+pub(crate) const TTL: Ttl = Ttl {
     completed: Duration::from_secs(24 * 60 * 60),
     cancelled: Duration::from_secs(60),
     expired: Duration::from_secs(60),
@@ -27,7 +41,7 @@ pub const TTL: Ttl = Ttl {
 };
 
 /// One space, every version.
-pub fn terms() -> Terms {
+pub(crate) fn terms() -> Terms {
     let versions: Vec<_> = monime::KNOWN_VERSIONS.iter().map(|name| monime::Version::parse(name).unwrap()).collect();
     Terms {
         default_space: Some(SpaceId::parse("spc-1").unwrap()),
@@ -41,7 +55,7 @@ pub fn terms() -> Terms {
 }
 
 /// A completed session, padded to about `size` bytes.
-pub fn completed(fetch: &Fetch, size: usize) -> Reply {
+pub(crate) fn completed(fetch: &Fetch, size: usize) -> Reply {
     let id = &fetch.key.id;
     let head = format!(r#"{{"success":true,"messages":[],"result":{{"id":"{id}","status":"completed","name":""#);
     let padding = "x".repeat(size.saturating_sub(head.len() + 3));
@@ -62,7 +76,7 @@ pub fn completed(fetch: &Fetch, size: usize) -> Reply {
 }
 
 /// A Monime that answers every lookup with a completed session of about `size` bytes, at once.
-pub fn lookups(
+pub(crate) fn lookups(
     size: usize,
     max_size: u64,
     metrics: &Arc<Metrics>,
@@ -79,7 +93,7 @@ pub fn lookups(
 }
 
 /// Asks the stack for one session.
-pub async fn look_up<S>(stack: &S, id: &str) -> Response<Full<Bytes>>
+pub(crate) async fn look_up<S>(stack: &S, id: &str) -> Response<Full<Bytes>>
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone,
 {
@@ -88,7 +102,7 @@ where
 }
 
 /// A lookup as a plain client sends it.
-pub fn request(id: &str) -> Request<Empty<Bytes>> {
+pub(crate) fn request(id: &str) -> Request<Empty<Bytes>> {
     Request::builder()
         .uri(format!("/v1/checkout-sessions/{id}"))
         .header("host", "127.0.0.1:8080")
@@ -99,7 +113,7 @@ pub fn request(id: &str) -> Request<Empty<Bytes>> {
 }
 
 /// The whole stack over [`lookups`].
-pub fn stack(
+pub(crate) fn stack(
     size: usize,
     max_size: u64,
 ) -> impl Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Clone {

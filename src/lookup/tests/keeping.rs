@@ -60,7 +60,7 @@ async fn memory_stays_within_its_bound_and_drops_what_was_used_least_lately() {
     let lookups = Lookups::new(monime.clone(), bound, ttl(), 20, Arc::clone(&metrics));
     let keys: Vec<Key> = (0..1000).map(|number| key(&format!("scs-{number}"))).collect();
     for key in &keys {
-        patient(lookups.ask(key, false)).await.unwrap();
+        patient(lookups.ask(key.clone(), false)).await.unwrap();
     }
     lookups.sweep();
     let (entries, weight) =

@@ -154,7 +154,7 @@ impl World {
         };
         // Half a second keeps deadlines apart from landings, which come at whole ones.
         let patience = Duration::from_millis(patience * 1000 + 500);
-        let asking = timeout(patience, self.real.lookups.ask(&self.keys[key], refresh));
+        let asking = timeout(patience, self.real.lookups.ask(self.keys[key].clone(), refresh));
         self.waiters.push(Waiter { task: tokio::spawn(asking), on, deadline: Instant::now() + patience });
     }
 
@@ -323,7 +323,7 @@ fn compare(end: &End, leads: bool, got: Result<Told, Arc<Error>>) {
             assert_eq!((told.outcome, told.stored), (outcome, *stored));
             assert_eq!(told.answer.body(), body.as_bytes());
         }
-        (End::Refused, Err(error)) => assert!(matches!(*error, Error::Refused(..))),
+        (End::Refused, Err(error)) => assert!(matches!(*error, Error::Unusable(..))),
         (End::Failed, Err(error)) => assert!(matches!(*error, Error::Failed(_))),
         (End::Lost, Err(error)) => assert!(matches!(*error, Error::Lost)),
         (end, got) => panic!("{end:?} was told as {got:?}"),

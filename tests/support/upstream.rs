@@ -1,0 +1,152 @@
+//! A Monime made of raw bytes, for what the sandbox is too well-behaved to do.
+//!
+//! It hears requests one after another on each connection and answers each by a script: bytes, waits, breaking off.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::gateway::eventually;
+
+/// What happens next on a connection.
+#[derive(Clone)]
+pub(crate) enum Step {
+    Send(Vec<u8>),
+    /// The time that the network takes.
+    Wait(Duration),
+    /// Nothing more until [`Upstream::open_the_gate`].
+    Gate,
+    /// The same bytes for as long as somebody reads them.
+    Flood(Vec<u8>),
+    /// An orderly end.
+    Close,
+    /// A reset.
+    Reset,
+}
+
+/// Raw bytes behind a listener on a free port.
+pub(crate) struct Upstream {
+    pub(crate) base_url: String,
+    heard: Arc<Mutex<Vec<String>>>,
+    gate: watch::Sender<bool>,
+    _served: JoinSet<()>,
+}
+
+impl Upstream {
+    /// `script` is asked for every request: which one it is, from 0, and its text.
+    pub(crate) async fn start(script: impl Fn(usize, &str) -> Vec<Step> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (gate, opened) = watch::channel(false);
+        let mut served = JoinSet::new();
+        let (script, ears) = (Arc::new(script), Arc::clone(&heard));
+        served.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let connection = Connection { socket, heard: Arc::clone(&ears), gate: opened.clone() };
+                connections.spawn(connection.run(Arc::clone(&script)));
+            }
+        });
+        Self { base_url, heard, gate, _served: served }
+    }
+
+    /// Always the same steps.
+    pub(crate) async fn playing(steps: Vec<Step>) -> Self {
+        Self::start(move |_, _| steps.clone()).await
+    }
+
+    /// Always these bytes, then an orderly end.
+    pub(crate) async fn saying(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::playing(vec![Step::Send(bytes.into()), Step::Close]).await
+    }
+
+    /// The requests so far, as they came.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// Waits until so many requests came.
+    pub(crate) async fn hears(&self, count: usize) {
+        eventually("a request arrives", async || (self.heard().len() >= count).then_some(())).await;
+    }
+
+    pub(crate) fn open_the_gate(&self) {
+        self.gate.send_replace(true);
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    heard: Arc<Mutex<Vec<String>>>,
+    gate: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn run(mut self, script: Arc<impl Fn(usize, &str) -> Vec<Step>>) {
+        while let Some(request) = self.request().await {
+            let number = {
+                let mut heard = self.heard.lock().unwrap();
+                heard.push(request.clone());
+                heard.len() - 1
+            };
+            for step in script(number, &request) {
+                if self.play(step).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The next request's head; lookups have nothing else.
+    async fn request(&mut self) -> Option<String> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(self.socket.read_u8().await.ok()?);
+        }
+        Some(String::from_utf8(bytes).unwrap())
+    }
+
+    async fn play(&mut self, step: Step) -> Option<()> {
+        match step {
+            Step::Send(bytes) => self.socket.write_all(&bytes).await.ok()?,
+            Step::Wait(span) => sleep(span).await,
+            Step::Gate => drop(self.gate.wait_for(|open| *open).await.ok()?),
+            Step::Flood(bytes) => while self.socket.write_all(&bytes).await.is_ok() {},
+            Step::Close => {
+                let _ = self.socket.shutdown().await;
+                return None;
+            }
+            Step::Reset => {
+                self.socket.set_zero_linger().unwrap();
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+/// A whole answer with this body, kept alive.
+pub(crate) fn answer(status: &str, fields: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{fields}\r\n{body}")
+        .into_bytes()
+}
+
+/// A session as Monime shows it, in few words.
+pub(crate) fn session(id: &str, status: &str) -> String {
+    format!(r#"{{"success":true,"messages":[],"result":{{"id":"{id}","status":"{status}"}}}}"#)
+}
+
+/// An error as Monime words it.
+pub(crate) fn error(code: u16) -> String {
+    format!(
+        r#"{{"success":false,"messages":[],"error":{{"code":{code},"reason":"said_by_monime","message":"m","details":[]}}}}"#
+    )
+}
