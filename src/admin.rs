@@ -11,18 +11,22 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use prometheus::TextEncoder;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use tokio::time::timeout;
 use tower::Service;
 
 use crate::lookup::Purge;
@@ -31,6 +35,9 @@ use crate::telemetry::Metrics;
 
 /// The longest purge request: two ids and their names fit many times.
 const MAX_PURGE: usize = 4 * 1024;
+
+/// How long a purge request's body may take.
+const PURGE_DEADLINE: Duration = Duration::from_secs(5);
 
 type Answer = Response<Full<Bytes>>;
 
@@ -67,12 +74,20 @@ pub struct Readiness(Arc<AtomicU8>);
 #[derive(Debug, Clone)]
 pub struct AdminService(Arc<Admin>);
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct PurgeRequest {
+    #[serde(deserialize_with = "said")]
     space: Option<String>,
+    #[serde(deserialize_with = "said")]
     id: Option<String>,
+    #[serde(deserialize_with = "said")]
     all: Option<bool>,
+}
+
+/// A member that is there has a value: `null` is not the same as not said, for it may be a client's missing id.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 // === impl Readiness ===
@@ -147,6 +162,11 @@ impl Admin {
             ("/livez", true) => plain(StatusCode::OK, "alive\n".into()),
             ("/readyz", true) => self.readyz(request.uri().query()),
             ("/metrics", true) => self.metrics(),
+            ("/config" | "/purge", _) if !is_ours(&request) => error(
+                StatusCode::MISDIRECTED_REQUEST,
+                "admin_host_unknown",
+                "The Host header must be an IP address or localhost, so that no web page can reach this under a name.",
+            ),
             ("/config" | "/purge", _) if !self.local => error(
                 StatusCode::FORBIDDEN,
                 "admin_loopback_only",
@@ -195,8 +215,9 @@ impl Admin {
         if !json {
             return bad_purge("Content-Type must be application/json.");
         }
-        let Ok(body) = Limited::new(request.into_body(), MAX_PURGE).collect().await else {
-            return bad_purge("The body is longer than 4 KiB, or broke off.");
+        let body = timeout(PURGE_DEADLINE, Limited::new(request.into_body(), MAX_PURGE).collect()).await;
+        let Ok(Ok(body)) = body else {
+            return bad_purge("The body is longer than 4 KiB, broke off, or took longer than 5 s.");
         };
         match parse_purge(&body.to_bytes()) {
             Ok(purge) => {
@@ -211,6 +232,10 @@ impl Admin {
 
 fn parse_purge(body: &[u8]) -> Result<Purge, &'static str> {
     const FORMS: &str = "The body must be {\"space\":…,\"id\":…}, {\"space\":…} or {\"all\":true}, and nothing else.";
+    // serde would read an array of three as well.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(FORMS);
+    }
     let request: PurgeRequest = serde_json::from_slice(body).map_err(|_| FORMS)?;
     let space = |space: String| SpaceId::parse(&space).map_err(|_| "`space` is not a space id.");
     let id = |id: String| SessionId::parse(&id).map_err(|_| "`id` is not a session id.");
@@ -220,6 +245,17 @@ fn parse_purge(body: &[u8]) -> Result<Purge, &'static str> {
         (None, None, Some(true)) => Ok(Purge::All),
         _ => Err(FORMS),
     }
+}
+
+/// Whether the request was meant for this listener. A web page whose name was rebound to this address is, to its
+/// browser, of the same origin; but its browser then sends the page's name.
+fn is_ours<B>(request: &Request<B>) -> bool {
+    let named = request.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let Some(authority) = request.uri().authority().cloned().or(named) else {
+        return !request.headers().contains_key(HOST);
+    };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
 }
 
 fn is_json(value: &HeaderValue) -> bool {

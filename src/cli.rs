@@ -130,8 +130,14 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, mut process: Pr
         Ok(cli) => obey(cli.command, &mut process),
         Err(error) => explain(&error, &mut process.out, &mut process.err),
     };
-    // A reader that hung up, such as `head`, is told nothing more.
-    done.unwrap_or(FAILED)
+    done.unwrap_or_else(|error| {
+        // A reader that hung up, such as `head`, is told nothing more.
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            // Where this cannot be written either, the exit code has to do.
+            let _ = writeln!(process.err, "monigate: {error}");
+        }
+        FAILED
+    })
 }
 
 fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::Result<u8> {

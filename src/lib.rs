@@ -8,7 +8,7 @@
 //! - [`upstream`]: one fixed origin; a typed key in, one reply or one failure out
 //! - [`lookup`]: the store and the flights: what became of this session?
 //! - [`gateway`]: the HTTP face, one stack in one expression
-//! - [`mod@admin`]: health, metrics, configuration, purge
+//! - [`admin`]: health, metrics, configuration, purge
 //! - [`config`]: what the operator wrote, and what the program needs
 //! - [`sandbox`]: a stand-in Monime, for the demo, the tests and the benches
 //!
@@ -19,7 +19,7 @@
 //! store keeps it if it is final; everyone who waited is told.
 //!
 //! # The import rule
-//! `monime, secret, telemetry` → `server, upstream` → `lookup` → `gateway, admin` → `config` → this file → `cli` →
+//! `monime` → `secret, telemetry` → `server, upstream` → `lookup` → `gateway, admin` → `config` → this file → `cli` →
 //! `main`; `sandbox` knows `monime` and `server`. Nobody imports against the arrows; a test proves it.
 
 pub mod admin;
@@ -116,7 +116,7 @@ impl Parts {
         let Config { monime, cache, max_in_flight, effective, .. } = config;
         let metrics = Arc::new(Metrics::new().map_err(|error| CannotStart::Metrics(error.to_string()))?);
         let token = Arc::new(monime.token);
-        warn_of_token(token.kind());
+        warn_about(token.kind());
         let rate = monime::endpoint_rate(token.kind());
         let client = Client::new(monime.origin, monime.ca_pem.as_deref(), monime.timeouts.connect)?;
         let upstream = upstream::upstream(client, token, monime.timeouts, Arc::clone(&metrics));
@@ -169,7 +169,7 @@ impl Monigate {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %listener.address(),
             admin = %admin_listener.address(), "serving");
         let readiness = Readiness::default();
-        let admin = admin(&parts, readiness.clone(), admin_listener.address().is_local());
+        let admin = operators_side(&parts, readiness.clone(), admin_listener.address().is_local());
         let service = gateway::gateway(parts.lookups.clone(), parts.terms, parts.metrics);
         readiness.ready();
         let (closing, closed) = oneshot::channel();
@@ -182,7 +182,11 @@ impl Monigate {
             let _ = closing.send(());
         };
         let requests = pin!(server::serve(listener, service, Times::default(), drain));
-        let operators = pin!(server::serve(admin_listener, admin, Times::default(), pending()));
+        // Neither of the two ends by itself.
+        let beside = async {
+            let operators = server::serve(admin_listener, admin, Times::default(), pending());
+            tokio::join!(lookup::sweep_every(parts.lookups, SWEEP), operators).0
+        };
         let hard_limit = async {
             // Without a sender there is nothing to limit.
             if closed.await.is_err() {
@@ -193,8 +197,7 @@ impl Monigate {
         let ended = tokio::select! {
             () = requests => Ended::Drained,
             () = hard_limit => Ended::CutOff,
-            () = operators => Ended::CutOff,
-            () = lookup::sweep_every(parts.lookups, SWEEP) => Ended::CutOff,
+            never = beside => match never {},
         };
         match ended {
             Ended::Drained => tracing::info!("stopped; every accepted request was answered"),
@@ -208,13 +211,13 @@ async fn bind(key: &'static str, address: Address) -> Result<Listener, CannotSta
     Listener::bind(&address).await.map_err(|source| CannotStart::Listen { key, address, source })
 }
 
-fn admin(parts: &Parts, readiness: Readiness, local: bool) -> AdminService {
-    let memory = Arc::new(Memories(parts.lookups.clone()));
+fn operators_side(parts: &Parts, readiness: Readiness, local: bool) -> AdminService {
+    let memory = Arc::new(OperatorsMemory(parts.lookups.clone()));
     let config = parts.config.to_json().into();
     AdminService::new(Admin { local, readiness, metrics: Arc::clone(&parts.metrics), config, memory })
 }
 
-fn warn_of_token(kind: TokenKind) {
+fn warn_about(kind: TokenKind) {
     match kind {
         TokenKind::Live => {}
         TokenKind::Test => tracing::warn!("the token is a test token: Monime's test mode refuses checkout sessions"),
@@ -224,9 +227,9 @@ fn warn_of_token(kind: TokenKind) {
 
 /// What the admin listener may do to the lookups.
 #[derive(Debug)]
-struct Memories(Lookups<Upstream>);
+struct OperatorsMemory(Lookups<Upstream>);
 
-impl Memory for Memories {
+impl Memory for OperatorsMemory {
     fn purge(&self, purge: &Purge) -> u64 {
         self.0.purge(purge)
     }

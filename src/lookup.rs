@@ -14,6 +14,7 @@ mod ttl;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -178,7 +179,7 @@ where
 }
 
 /// Sweeps `lookups` for as long as the returned future is polled.
-pub async fn sweep_every<F>(lookups: Lookups<F>, period: Duration)
+pub async fn sweep_every<F>(lookups: Lookups<F>, period: Duration) -> Infallible
 where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
     F::Future: Send,

@@ -95,7 +95,8 @@ impl Secret {
         TokenKind::of(self.0.expose_secret())
     }
 
-    /// Whether `bytes` holds 12 consecutive bytes of the token (all of a shorter one), as they are or as Base64 of any
+    /// Whether `bytes` holds 12 consecutive bytes of the token (all of one that has 8 to 11; a shorter one is
+    /// not looked for, since it would stand in almost any text), as they are or as Base64 of any
     /// text around them.
     #[must_use]
     pub fn is_reflected_in(&self, bytes: &[u8]) -> bool {

@@ -10,11 +10,9 @@ pub mod tls;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use tokio::sync::watch;
@@ -26,7 +24,7 @@ pub use connection::Times;
 pub use listener::{Address, InvalidAddress, Listener};
 
 use connection::Connection;
-use listener::Stream;
+use listener::{Stream, is_passing};
 
 /// How long accepting rests after an error that more accepting would only repeat, such as a full descriptor table.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -60,11 +58,9 @@ where
             },
         }
     }
-    // Whoever completed a handshake before we stopped was promised an answer.
-    while let Some(Ok(stream)) = listener.accept().now_or_never() {
+    for stream in listener.close() {
         spawn(&mut connections, &connection, stream);
     }
-    drop(listener);
     drain.send_replace(true);
     while connections.join_next().await.is_some() {}
 }
@@ -85,9 +81,8 @@ where
 }
 
 /// A connection that died in the queue says nothing about the next one; anything else would repeat at once.
-async fn rest_if_futile(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+async fn rest_if_futile(error: &std::io::Error) {
+    if !is_passing(error) {
         tracing::warn!(%error, "accepting a connection failed; trying again shortly");
         sleep(ACCEPT_BACKOFF).await;
     }

@@ -91,6 +91,10 @@ async fn a_purge_is_understood_to_the_last_field_or_purges_nothing() {
         r#"{"all":false}"#,
         r#"{"all":true,"space":"spc-1"}"#,
         r#"{"id":"scs-1"}"#,
+        r#"{"space":"spc-1","id":null}"#,
+        r#"{"space":null,"all":true}"#,
+        r#"["spc-1",null,null]"#,
+        r#"[null,null,true]"#,
         r#"{"space":"x"}"#,
         r#"{"space":"spc-1","id":"a/b"}"#,
         r#"{"space":"spc-1","sapce":"spc-1"}"#,
@@ -117,4 +121,20 @@ async fn a_stranger_sees_health_and_metrics_and_nothing_else() {
     assert_eq!(admin.get("/nothing").await.0, StatusCode::NOT_FOUND);
     assert_eq!(admin.ask("DELETE", "/metrics", "", "").await.0, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(fixture(true).get("/config").await, (StatusCode::OK, "{}".into()));
+}
+
+#[tokio::test]
+async fn a_page_that_was_rebound_to_this_address_cannot_steer_it() {
+    let admin = fixture(true);
+    for (host, status) in [
+        ("127.0.0.1:9090", StatusCode::OK),
+        ("localhost", StatusCode::OK),
+        ("[::1]:9090", StatusCode::OK),
+        ("evil.example:9090", StatusCode::MISDIRECTED_REQUEST),
+        ("127.0.0.1.evil.example", StatusCode::MISDIRECTED_REQUEST),
+        ("", StatusCode::MISDIRECTED_REQUEST),
+    ] {
+        let request = Request::builder().uri("/config").header(HOST, host).body(Full::<Bytes>::default()).unwrap();
+        assert_eq!(admin.service.clone().oneshot(request).await.unwrap().status(), status, "{host:?}");
+    }
 }

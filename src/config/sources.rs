@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -173,10 +173,14 @@ fn file(root: Node<'_>, path: &Path, problems: &mut Problems) -> Layer {
 }
 
 fn read(path: &Path) -> io::Result<String> {
+    let regular = |metadata: Metadata| match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    };
+    // Asked before opening too: opening a pipe waits for a writer that may never come.
+    regular(std::fs::metadata(path)?)?;
     let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+    regular(file.metadata()?)?;
     let mut text = String::new();
     if file.take(MAX_FILE + 1).read_to_string(&mut text)? > MAX_FILE as usize {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_FILE} bytes")));

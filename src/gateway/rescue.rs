@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use futures_util::future::Map;
@@ -89,6 +90,11 @@ const OVERLOADED: Row = Row(
     "gateway_overloaded",
     "Too many requests are waiting on Monime. Try again in a moment.",
 );
+const INTERNAL: Row = Row(
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "gateway_internal",
+    "The gateway lost this lookup. This is a bug of the gateway's; try again.",
+);
 const UPSTREAM_TIMEOUT: Row =
     Row(StatusCode::GATEWAY_TIMEOUT, "gateway_upstream_timeout", "Monime did not answer in time. Try again.");
 
@@ -96,11 +102,7 @@ fn lookup_failed(error: Arc<lookup::Error>) -> Served {
     let row = match &*error {
         lookup::Error::Unusable(flaw, _) => unusable(*flaw),
         lookup::Error::Failed(failure) => upstream_failed(failure),
-        lookup::Error::Lost => Row(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "gateway_internal",
-            "The gateway lost this lookup. This is a bug of the gateway's; try again.",
-        ),
+        lookup::Error::Lost => INTERNAL,
     };
     let diagnostics = match &*error {
         lookup::Error::Unusable(flaw, diagnostics) => Some((*flaw, diagnostics.clone())),
@@ -119,6 +121,7 @@ fn upstream_failed(failure: &Failure) -> Row {
             Row(StatusCode::BAD_GATEWAY, "gateway_upstream_unreachable", "Monime could not be reached. Try again.")
         }
         Failure::TimedOut(_) => UPSTREAM_TIMEOUT,
+        Failure::Internal(_) => INTERNAL,
         Failure::Unreadable(_) => UNREADABLE,
     }
 }
@@ -257,6 +260,14 @@ fn pass_on(served: &mut Served, flaw: Flaw, diagnostics: &Diagnostics) {
 
 /// Seconds of Monime's `Retry-After`: SDKs sleep exactly that long, without a cap of their own, so here is one.
 fn wait_of(diagnostics: &Diagnostics) -> u64 {
-    let seconds = diagnostics.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    seconds.unwrap_or(1_u64).clamp(1, 60)
+    let said = diagnostics.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let seconds = said.and_then(|said| said.parse().ok().or_else(|| until(said)));
+    // Longer than the least where nothing is said: everyone who waits hears the same.
+    seconds.unwrap_or(5_u64).clamp(1, 60)
+}
+
+/// Seconds until an HTTP date (RFC 9110, 5.6.7), the other form of `Retry-After`.
+fn until(date: &str) -> Option<u64> {
+    let date = httpdate::parse_http_date(date).ok()?;
+    Some(date.duration_since(SystemTime::now()).map_or(0, |span| span.as_secs() + 1))
 }

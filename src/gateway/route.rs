@@ -1,7 +1,7 @@
 //! From a request's head to a typed lookup, or to the reason why it is none.
 //!
-//! The only file that knows paths and reads the caller's headers of meaning. Borrows from the request, so that a hit
-//! copies nothing. Refuses everything that is not exactly a lookup on terms that were agreed on.
+//! Reads method, path, space, version and patience; directives and conditions have files of their own. Borrows from the
+//! request, so that a hit copies nothing. Refuses everything that is not exactly a lookup on the agreed terms.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use http_body::Body;
 
 use super::Terms;
 use super::directives::Directives;
-use crate::monime::operation::{self, GET_CHECKOUT_SESSION, Operation};
+use crate::monime::operation::{self, CHECKOUT_SESSION, GET_CHECKOUT_SESSION, Operation};
 use crate::monime::{KeyRef, SPACE_HEADER, SessionIdRef, SpaceId, VERSION_HEADER, Version};
 
 /// The longest request target that is read; hyper's own limit is above it.
@@ -91,8 +91,7 @@ fn within_limits<B>(request: &Request<B>) -> Result<(), Refused> {
 /// The session that a request is about, if it is a lookup.
 fn route<B>(request: &Request<B>) -> Result<SessionIdRef<'_>, Refused> {
     let path = request.uri().path();
-    let id = path.strip_prefix("/v1/checkout-sessions/").and_then(|id| SessionIdRef::parse(id).ok());
-    match id {
+    match operation::checkout_session_id(path) {
         Some(id) if matches!(*request.method(), Method::GET | Method::HEAD) => Ok(id),
         _ => Err(refusal(request.method(), path)),
     }
@@ -113,8 +112,7 @@ fn refusal(method: &Method, path: &str) -> Refused {
 
 /// A checkout session is addressed by an id that can be one; of other ids monigate knows nothing.
 fn addressable(operation: &Operation, path: &str) -> bool {
-    let prefix = "/v1/checkout-sessions/";
-    !operation.path.starts_with(prefix) || path.strip_prefix(prefix).is_some_and(|id| SessionIdRef::parse(id).is_ok())
+    operation.path != CHECKOUT_SESSION || operation::checkout_session_id(path).is_some()
 }
 
 fn space<'a>(headers: &HeaderMap, terms: &'a Terms) -> Result<&'a SpaceId, Refused> {

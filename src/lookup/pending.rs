@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use crate::monime::Key;
 
-/// How long a pending session counts after it was last seen pending.
-const REMEMBERED: Duration = Duration::from_secs(30);
+/// How long a pending session counts after it was last seen pending: longer than the longest wait, or those who are told
+/// to wait that long would be forgotten in the meantime, and everyone told to ask too often.
+const COUNTED_FOR: Duration = Duration::from_secs(90);
 /// The least and the most that a caller is told to wait, in seconds.
 const SECONDS: (u32, u32) = (3, 60);
 
@@ -46,9 +47,11 @@ impl PendingKeys {
     pub(super) fn saw(&self, key: &Key, now: Instant) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.prune(now);
+        let hash = self.hasher.hash_one(key);
         // Beyond this number the answer is the longest wait whatever is added, so nothing needs to be.
-        if seen.keys.len() < self.rate.saturating_mul(SECONDS.1) as usize {
-            seen.keys.insert(self.hasher.hash_one(key), now);
+        let full = seen.keys.len() >= usize::try_from(self.rate.saturating_mul(SECONDS.1)).unwrap_or(usize::MAX);
+        if !full || seen.keys.contains_key(&hash) {
+            seen.keys.insert(hash, now);
         }
     }
 
@@ -66,7 +69,7 @@ impl Seen {
     fn prune(&mut self, now: Instant) {
         if now.duration_since(self.pruned) >= Duration::from_secs(1) {
             self.pruned = now;
-            self.keys.retain(|_, seen| now.duration_since(*seen) < REMEMBERED);
+            self.keys.retain(|_, seen| now.duration_since(*seen) < COUNTED_FOR);
         }
     }
 }
@@ -95,7 +98,7 @@ mod tests {
         assert_eq!(pending.poll_after(Instant::now()), PollAfter(5));
         pending.saw(&key(100), Instant::now());
         assert_eq!(pending.poll_after(Instant::now()), PollAfter(6), "a started turn is a turn");
-        tokio::time::advance(Duration::from_secs(29)).await;
+        tokio::time::advance(Duration::from_secs(89)).await;
         pending.saw(&key(7), Instant::now());
         assert_eq!(pending.poll_after(Instant::now()), PollAfter(6));
         tokio::time::advance(Duration::from_secs(2)).await;

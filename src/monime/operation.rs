@@ -3,6 +3,8 @@
 //! One table: method, path template, `operationId`. Owns recognising a request as one of them; refuses to say which
 //! are allowed, which is policy. The file has 46 operations; the two that no public client uses are not known here.
 
+use super::id::SessionIdRef;
+
 /// One operation of Monime's API.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -76,6 +78,21 @@ operations! {
 /// The operations whose path template `path` fits, whatever their method.
 pub fn at(path: &str) -> impl Iterator<Item = &'static Operation> {
     OPERATIONS.iter().filter(move |operation| fits(operation.path, path))
+}
+
+/// Where the path of one checkout session begins.
+const CHECKOUT_SESSIONS: &str = "/v1/checkout-sessions/";
+
+/// The path of one checkout session.
+#[must_use]
+pub fn checkout_session(id: SessionIdRef<'_>) -> String {
+    format!("{CHECKOUT_SESSIONS}{id}")
+}
+
+/// The id in the path of one checkout session, if it can be one.
+#[must_use]
+pub fn checkout_session_id(path: &str) -> Option<SessionIdRef<'_>> {
+    path.strip_prefix(CHECKOUT_SESSIONS).and_then(|id| SessionIdRef::parse(id).ok())
 }
 
 /// The methods that Monime has at a path template.

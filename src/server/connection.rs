@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
@@ -28,13 +29,17 @@ const HTTP1_MAX_BUFFER: usize = 128 * 1024;
 /// Bytes of a decoded header list in HTTP/2: above the service's 64 KiB, which do not count 32 bytes a field.
 const HTTP2_MAX_HEADER_LIST: u32 = 80 * 1024;
 
+/// How often a silent HTTP/2 peer is asked whether it lives, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const PING_DEADLINE: Duration = Duration::from_secs(10);
+
 /// How long a connection may take over what.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// From accepting to the first whole request head, TLS handshake and protocol detection included.
     pub first_request: Duration,
     /// From the end of one answer to the whole head of the next request: idle time and reading together, because
-    /// hyper's timer does not tell them apart.
+    /// hyper's timer does not tell them apart. HTTP/1 only: HTTP/2 peers are pinged instead.
     pub next_request: Duration,
     /// While draining: what a connection that has not asked anything yet still gets to do so.
     pub last_words: Duration,
@@ -50,7 +55,7 @@ pub(super) struct Connection<S> {
 }
 
 /// The service of one connection; its first call disarms the first-request deadline.
-struct Served<S> {
+struct Announced<S> {
     service: S,
     asked: Arc<Notify>,
 }
@@ -82,25 +87,28 @@ where
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(tls) = self.tls.take() else { return self.speak_http(io).await };
-        match timeout(self.times.first_request, TlsAcceptor::from(tls).accept(io)).await {
-            Ok(Ok(io)) => self.speak_http(io).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        let deadline = Instant::now() + self.times.first_request;
+        let Some(tls) = self.tls.take() else { return self.speak_http(io, deadline).await };
+        let out_of_time = out_of_time(self.draining.clone(), deadline, self.times.last_words);
+        tokio::select! {
+            shaken = TlsAcceptor::from(tls).accept(io) => match shaken {
+                Ok(io) => self.speak_http(io, deadline).await,
+                Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+            },
+            () = out_of_time => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn speak_http<I>(mut self, io: I)
+    async fn speak_http<I>(mut self, io: I, deadline: Instant)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let asked = Arc::new(Notify::new());
-        let service = Served { service: self.service, asked: Arc::clone(&asked) };
+        let service = Announced { service: self.service, asked: Arc::clone(&asked) };
         let builder = protocol(self.times);
         let mut http = pin!(builder.serve_connection(TokioIo::new(io), service));
-        let mut first_request = pin!(sleep(self.times.first_request));
-        let mut waiting = true;
-        let mut draining = false;
+        let mut out_of_time = pin!(out_of_time(self.draining.clone(), deadline, self.times.last_words));
+        let (mut silent, mut draining) = (true, false);
         loop {
             tokio::select! {
                 biased;
@@ -110,30 +118,34 @@ where
                     }
                     return;
                 }
-                () = asked.notified(), if waiting => {
-                    waiting = false;
-                    if draining {
-                        http.as_mut().graceful_shutdown();
-                    }
-                }
-                () = first_request.as_mut(), if waiting => {
+                () = asked.notified(), if silent => silent = false,
+                () = out_of_time.as_mut(), if silent => {
                     tracing::debug!("a connection asked nothing in time");
                     return;
                 }
-                _ = self.draining.wait_for(|draining| *draining), if !draining => {
-                    draining = true;
-                    if waiting {
-                        // Its request may be on the way already; closing now could lose it.
-                        let last_words = tokio::time::Instant::now() + self.times.last_words;
-                        if last_words < first_request.deadline() {
-                            first_request.as_mut().reset(last_words);
-                        }
-                    } else {
-                        http.as_mut().graceful_shutdown();
-                    }
-                }
+                _ = self.draining.wait_for(|draining| *draining), if !draining => draining = true,
+            }
+            // A silent connection is not told to end: its first request may be on the way, and would be lost.
+            if draining && !silent {
+                http.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+/// Ends when a connection that has asked nothing yet has had its time: at `deadline`, or `last_words` after draining
+/// began.
+async fn out_of_time(mut draining: watch::Receiver<bool>, deadline: Instant, last_words: Duration) {
+    let drained = async {
+        // Without a sender the server is gone, and its connections with it.
+        if draining.wait_for(|draining| *draining).await.is_err() {
+            pending::<()>().await;
+        }
+        sleep(last_words).await;
+    };
+    tokio::select! {
+        () = sleep_until(deadline) => {}
+        () = drained => {}
     }
 }
 
@@ -145,13 +157,18 @@ fn protocol(times: Times) -> Builder<TokioExecutor> {
         .header_read_timeout(times.next_request)
         .max_headers(HTTP1_MAX_FIELDS)
         .max_buf_size(HTTP1_MAX_BUFFER);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(HTTP2_MAX_HEADER_LIST);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HTTP2_MAX_HEADER_LIST)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_DEADLINE);
     builder
 }
 
-// === impl Served ===
+// === impl Announced ===
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Served<S>
+impl<S, B> hyper::service::Service<Request<Incoming>> for Announced<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
 {

@@ -14,6 +14,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+/// How many queued connections are taken over when a listener closes: what a kernel queues at most by default.
+const LAST_CALL: usize = 4096;
+
 /// A place to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -128,6 +131,27 @@ impl Listener {
         self.tls.clone()
     }
 
+    /// Stops listening, and returns the connections that had come by then: whoever completed a handshake was promised
+    /// an answer.
+    ///
+    /// Asks the kernel itself: the reactor may not have seen yet what is queued. Bounded, so that a flood of new
+    /// connections cannot keep it open.
+    pub(super) fn close(self) -> Vec<Stream> {
+        match self.socket {
+            Socket::Tcp(socket) => queued(socket.into_std(), |socket| {
+                let (stream, _) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                TcpStream::from_std(stream).map(Stream::Tcp)
+            }),
+            Socket::Unix(socket) => queued(socket.into_std(), |socket| {
+                let (stream, _) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                UnixStream::from_std(stream).map(Stream::Unix)
+            }),
+        }
+    }
+
     /// Waits for the next connection. Cancel-safe: a connection is either returned or still queued.
     pub(super) async fn accept(&mut self) -> io::Result<Stream> {
         match &self.socket {
@@ -140,6 +164,26 @@ impl Listener {
             Socket::Unix(socket) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
     }
+}
+
+/// Everything that `accept` has without waiting.
+fn queued<S>(socket: io::Result<S>, accept: impl Fn(&S) -> io::Result<Stream>) -> Vec<Stream> {
+    let Ok(socket) = socket else { return Vec::new() };
+    let mut streams = Vec::new();
+    while streams.len() < LAST_CALL {
+        match accept(&socket) {
+            Ok(stream) => streams.push(stream),
+            Err(error) if is_passing(&error) => {}
+            Err(_) => break,
+        }
+    }
+    streams
+}
+
+/// Whether accepting failed because of one connection, and says nothing about the next.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 // === impl SocketFile ===

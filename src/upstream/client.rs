@@ -35,6 +35,10 @@ const POOL_MAX_IDLE: usize = 64;
 /// Bytes of one response head that are buffered; hyper's own default is six times that.
 const MAX_BUFFER: usize = 64 * 1024;
 
+/// How often an HTTP/2 connection with requests on it is asked whether it lives, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_DEADLINE: Duration = Duration::from_secs(5);
+
 type Pool = legacy::Client<Connect, Empty<Bytes>>;
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -93,6 +97,9 @@ impl Client {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_MAX_IDLE)
             .http1_max_buf_size(MAX_BUFFER)
+            // A connection that died in silence would otherwise take every lookup with it until TCP gives up.
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PING_DEADLINE)
             .build(Connect { inner: connector, limit: connect });
         Ok(Self { pool, origin })
     }

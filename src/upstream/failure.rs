@@ -13,6 +13,9 @@ pub enum Failure {
     /// A deadline of ours passed.
     #[error("Monime did not answer in time ({0} deadline)")]
     TimedOut(Bound),
+    /// The request could not be made, which is a bug of ours.
+    #[error("the request could not be made")]
+    Internal(#[source] Box<dyn Error + Send + Sync>),
     /// A reply that cannot be used.
     #[error("Monime's answer cannot be used: {0}")]
     Unreadable(#[from] Unreadable),
@@ -56,6 +59,7 @@ impl Failure {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::TimedOut(_) => "timeout",
+            Self::Internal(_) => "internal",
             Self::Unreadable(_) => "unreadable",
         }
     }

@@ -12,23 +12,30 @@ use std::io::Read as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
+use tokio::time::timeout;
 use tower::Service;
 
 use super::failure::{Failure, Unreadable};
 use super::origin::Origin;
 use super::{Fetch, Reply};
+use crate::monime::operation::checkout_session;
+use crate::monime::verdict::body_counts;
 use crate::monime::{Key, SPACE_HEADER, VERSION_HEADER};
 use crate::secret::Secret;
 
 /// The longest body of a lookup's answer, as sent and as decoded. A session's is below 10 KiB.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// How long a body that nobody will see may take, for the sake of its connection.
+const COURTESY: Duration = Duration::from_millis(100);
 
 /// The headers of Monime's that are kept. `Monime-Cache` speaks of Monime's own cache and would be misread as ours.
 const KEPT: [HeaderName; 7] = [
@@ -91,11 +98,11 @@ where
 
 fn request(origin: &Origin, key: &Key) -> Result<Request<Empty<Bytes>>, Failure> {
     // A key is made of what a path segment and a header field hold unescaped; an error here would be a bug of ours.
-    let unusable = |error: http::Error| Failure::Unreachable(Box::new(error));
+    let unusable = |error: http::Error| Failure::Internal(Box::new(error));
     let uri = Uri::builder()
         .scheme(origin.scheme.clone())
         .authority(origin.authority.clone())
-        .path_and_query(format!("/v1/checkout-sessions/{}", key.id))
+        .path_and_query(checkout_session(key.id.as_ref()))
         .build()
         .map_err(unusable)?;
     Request::builder()
@@ -117,12 +124,13 @@ where
     B::Error: Into<BoxError>,
 {
     let (head, body) = response.into_parts();
-    let body = collect(body).await;
-    // Only these bodies may be passed on or mean something. Of any other the status says it all, however it is framed.
-    let body = match head.status {
-        StatusCode::OK => decode(body?, &head.headers)?,
-        status if status.is_client_error() => decode(body?, &head.headers)?,
-        _ => Bytes::new(),
+    let body = if body_counts(head.status) {
+        decode(collect(body).await?, &head.headers)?
+    } else {
+        // The status says it all, however the body is framed or coded. A short one is read all the same, because an
+        // answer that was read to its end leaves a connection that can be used again.
+        let _ = timeout(COURTESY, collect(body)).await;
+        Bytes::new()
     };
     Ok(Reply { status: head.status, protocol: head.version, headers: kept(&head.headers), body })
 }

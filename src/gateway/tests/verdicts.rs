@@ -145,8 +145,10 @@ async fn who_must_wait_for_monime_is_told_for_how_long_and_by_whom() {
             (Some("60"), "60"),
             (Some("86400"), "60"),
             (Some("0"), "1"),
-            (Some("soon"), "1"),
-            (None, "1"),
+            (Some("Thu, 01 Jan 1970 00:00:00 GMT"), "1"),
+            (Some("Fri, 31 Dec 9999 23:59:59 GMT"), "60"),
+            (Some("soon"), "5"),
+            (None, "5"),
         ] {
             let gateway = Gateway::saying(move |_| {
                 let said = Said::error(status).with("monime-rate-limit", "20;w=1").with("monime-request-id", "req-1");
