@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio::time::sleep;
 use tower::Service;
 
@@ -60,8 +60,9 @@ where
             },
         }
     }
-    // Whoever completed a handshake before we stopped was promised an answer.
-    while let Some(Ok(stream)) = listener.accept().now_or_never() {
+    // Whoever completed a handshake before we stopped was promised an answer. Without tokio's bound on what a task does
+    // at a stretch: at the bound, accepting would look as if nobody were left.
+    while let Some(Ok(stream)) = unconstrained(listener.accept()).now_or_never() {
         spawn(&mut connections, &connection, stream);
     }
     drop(listener);
