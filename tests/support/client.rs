@@ -91,6 +91,11 @@ impl Wire {
         Self { io, ahead: Vec::new() }
     }
 
+    /// Over a connection that is there already.
+    pub(crate) fn over(socket: TcpStream) -> Self {
+        Self { io: Box::new(socket), ahead: Vec::new() }
+    }
+
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.io.write_all(bytes.as_ref()).await.unwrap();
     }
