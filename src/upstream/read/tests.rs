@@ -64,3 +64,56 @@ async fn the_body_of_a_status_that_says_it_all_is_not_let_in() {
         assert_eq!((reply.status.as_u16(), reply.body.len(), reply.headers.len()), (status, 0, 0));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_says_it_all_is_heard_however_its_body_is_framed_or_coded() {
+    for status in [401, 429, 302, 500, 503, 504] {
+        let coded = Response::builder().status(status).header("content-encoding", "br").header("retry-after", "3");
+        let reply = read_off(coded, "not brotli").await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.headers.get(RETRY_AFTER).is_some()), (status, true));
+
+        let hanging = Response::builder().status(status).body(Hanging).unwrap();
+        let started = tokio::time::Instant::now();
+        assert_eq!(read(hanging).await.unwrap().status.as_u16(), status);
+        assert!(started.elapsed() <= COURTESY, "{status} must not cost the attempt's deadline");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_let_in_up_to_the_bound_and_not_a_byte_beyond() {
+    for (length, fits) in [(MAX_BODY, true), (MAX_BODY + 1, false)] {
+        let plain = vec![b' '; length];
+        let mut gzip = flate2::read::GzEncoder::new(&*plain, flate2::Compression::fast());
+        let mut coded = Vec::new();
+        gzip.read_to_end(&mut coded).unwrap();
+        for (coding, body) in [("identity", plain.clone()), ("gzip", coded)] {
+            let response = Response::builder().header("content-encoding", coding).body(Full::new(Bytes::from(body)));
+            let reply = read(response.unwrap()).await;
+            assert_eq!(reply.as_ref().is_ok_and(|reply| reply.body == plain), fits, "{coding} {length}");
+            assert!(fits || matches!(reply, Err(Failure::Unreadable(Unreadable::TooLarge))), "{coding} {length}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coding_that_is_broken_or_unknown_is_not_let_in() {
+    for (coding, body) in [("gzip", "not gzip"), ("gzip", ""), ("br", "{}"), ("gzip, gzip", "{}"), ("deflate", "{}")] {
+        let reply = read_off(Response::builder().header("content-encoding", coding), body).await;
+        assert!(matches!(reply, Err(Failure::Unreadable(_))), "{coding} {body:?}");
+    }
+}
+
+/// A body that never comes.
+struct Hanging;
+
+impl Body for Hanging {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+        Poll::Pending
+    }
+}
