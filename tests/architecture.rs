@@ -58,7 +58,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tower", ALL),
     ("tracing", ALL),
     // Not `monime`, which is pure: no clock, no I/O.
-    ("tokio", &["secret", "server", "caller", "upstream", "lookup", "gateway", "sandbox", "lib", "cli"]),
+    ("tokio", &["secret", "server", "caller", "upstream", "lookup", "gateway", "admin", "sandbox", "lib", "cli"]),
     // Connections.
     ("hyper", &["server", "upstream", "sandbox"]),
     ("hyper::client", &["upstream"]),
@@ -89,6 +89,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("anstyle", &["cli"]),
     ("clap", &["cli"]),
     ("config", &["config"]),
+    ("httpdate", &["gateway"]),
     ("humantime", &["config", "sandbox", "cli"]),
     ("schemars", &["config"]),
     ("strsim", &["config"]),
