@@ -165,7 +165,7 @@ impl Admin {
             ("/config" | "/purge", _) if !is_ours(&request) => error(
                 StatusCode::MISDIRECTED_REQUEST,
                 "admin_host_unknown",
-                "The Host header must be an IP address or localhost, so that no web page can reach this under a name.",
+                "The Host header must be an IP address or a name without a dot, so that no web page can reach this under its own.",
             ),
             ("/config" | "/purge", _) if !self.local => error(
                 StatusCode::FORBIDDEN,
@@ -248,14 +248,14 @@ fn parse_purge(body: &[u8]) -> Result<Purge, &'static str> {
 }
 
 /// Whether the request was meant for this listener. A web page whose name was rebound to this address is, to its
-/// browser, of the same origin; but its browser then sends the page's name.
+/// browser, of the same origin; but its browser then sends the page's name, which in public DNS has a dot.
 fn is_ours<B>(request: &Request<B>) -> bool {
     let named = request.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let Some(authority) = request.uri().authority().cloned().or(named) else {
         return !request.headers().contains_key(HOST);
     };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    host.parse::<IpAddr>().is_ok() || (!host.is_empty() && !host.contains(['.', ':']))
 }
 
 fn is_json(value: &HeaderValue) -> bool {
