@@ -41,7 +41,7 @@ struct Cli {
 enum Command {
     /// Serve lookups until SIGTERM
     Run(Settings),
-    /// Look one session up, as a caller would
+    /// Look one session up, through the code that serves callers; asks Monime, not a running gateway
     Get {
         /// The session's id
         id: String,
@@ -195,7 +195,7 @@ fn check(config: &Config, out: &mut impl Write) -> io::Result<u8> {
     let token = match monime.token.kind() {
         TokenKind::Live => "a live token",
         TokenKind::Test => "a test token, with which Monime refuses checkout sessions",
-        TokenKind::Other => "a token of a form that is not Monime's; the limits of test mode are kept",
+        TokenKind::Other => "a token that does not begin with mon_, as Monime's do: is it the right secret?",
     };
     match &monime.token_file {
         Some(path) => writeln!(out, "token: {token}, from {}", redact(&path.to_string_lossy())),

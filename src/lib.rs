@@ -79,7 +79,7 @@ pub struct Parts {
 #[derive(Debug, thiserror::Error)]
 pub enum CannotStart {
     /// An address is not to be had.
-    #[error("{key}: cannot listen on {address}: {source}")]
+    #[error("{key}: cannot listen on {address}: {source}\n    fix: end what uses it, or set {key} to another address")]
     Listen {
         /// The configuration key.
         key: &'static str,

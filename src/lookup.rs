@@ -69,7 +69,7 @@ pub struct Told {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Monime answered, but not what may be passed on.
-    #[error("Monime's answer cannot be passed on: {0:?}")]
+    #[error("Monime's answer cannot be passed on: {}", .0.as_str())]
     Unusable(Flaw, Diagnostics),
     /// Monime did not answer.
     #[error(transparent)]

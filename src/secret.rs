@@ -40,6 +40,9 @@ pub enum InvalidSecret {
     /// It begins with the scheme that we put before it.
     #[error("the token begins with `Bearer `")]
     Scheme,
+    /// A quotation mark at either end: a shell or a template left it there.
+    #[error("the token stands in quotation marks")]
+    Quoted,
     /// A space, a control character or something beyond ASCII.
     #[error("the token holds a character that is not visible ASCII")]
     Character,
@@ -70,6 +73,9 @@ impl Secret {
         }
         if token.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer ")) {
             return Err(InvalidSecret::Scheme);
+        }
+        if [token.first(), token.last()].iter().any(|end| matches!(end, Some(b'"' | b'\''))) {
+            return Err(InvalidSecret::Quoted);
         }
         match std::str::from_utf8(token) {
             Ok(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(SecretString::from(token))),
@@ -120,6 +126,7 @@ impl InvalidSecret {
             Self::Empty => "put the token there, as Monime shows it once when it is made",
             Self::Lines => "keep one token and nothing else; one line break at the end is fine",
             Self::Scheme => "keep the token alone: the scheme is added here",
+            Self::Quoted => "take the quotation marks away",
             Self::Character => "copy the token again, without spaces, quotes or a byte order mark",
             Self::Long => "check that this is the token, and not a certificate or a whole file of settings",
         }

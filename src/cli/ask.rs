@@ -6,15 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use monigate::config::Config;
+use monigate::config::{Config, Log};
 use monigate::gateway::gateway;
 use monigate::monime::SPACE_HEADER;
 use monigate::server::Address;
+use monigate::telemetry::log;
 use monigate::{CannotStart, Parts};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::serve::cannot_start;
+use super::serve::{cannot_start, start_log};
 use super::{FAILED, OK, plain, runtime};
 
 /// Orchestrators give a probe a second or more; one that answers at all answers at once.
@@ -28,6 +29,8 @@ pub(super) fn get(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<u8> {
+    // Why a lookup failed is in the log, as it is when serving.
+    let _flush_at_the_end = start_log(&Log { format: log::Format::Text, level: config.log.level.clone() });
     let target = format!("/v1/checkout-sessions/{id}");
     let mut request = Request::builder().uri(&target);
     if let Some(space) = space {

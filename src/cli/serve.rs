@@ -51,8 +51,11 @@ pub(super) fn run(config: Config, err: &mut impl Write) -> io::Result<u8> {
         let signals = Signals::take()?;
         match Monigate::bind(config).await {
             Ok(gateway) => {
-                // A second signal asks not to wait, so nothing more is waited for; the exit is as ordered as the first.
-                signals.over(|stop| gateway.serve(async { stop.await.unwrap_or_default() })).await;
+                let ended = signals.over(|stop| gateway.serve(async { stop.await.unwrap_or_default() })).await;
+                if ended.is_none() {
+                    tracing::warn!("stopped at once by a second signal; what was under way is cut off");
+                    return Ok(FAILED);
+                }
                 Ok(OK)
             }
             Err(error) => cannot_start(&error, err),
@@ -79,7 +82,7 @@ pub(super) fn run_sandbox(args: SandboxArgs, out: &mut impl Write, err: &mut imp
     })
 }
 
-fn start_log(settings: &Log) -> Result<impl Drop + use<>, Box<dyn std::error::Error>> {
+pub(super) fn start_log(settings: &Log) -> Result<impl Drop + use<>, Box<dyn std::error::Error>> {
     Ok(log::start(settings.format, EnvFilter::try_new(&settings.level)?)?)
 }
 

@@ -173,7 +173,7 @@ fn refusal_row(refused: Refused) -> Row {
         Refused::HeadTooLarge => Row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "gateway_head_too_large",
             "The request head has more than 100 fields or 64 KiB. Send fewer or shorter header fields."),
         Refused::RouteUnknown => Row(StatusCode::NOT_FOUND, "gateway_route_unknown",
-            "The gateway knows no such path. A lookup is GET /v1/checkout-sessions/{id}, where the id is 1 to 128 of A-Z a-z 0-9 _ -."),
+            "The gateway knows no such path. A lookup is GET /v1/checkout-sessions/{id}: the id is 1 to 128 of A-Z a-z 0-9 _ -, and no slash follows."),
         Refused::DoubledSlash => Row(StatusCode::NOT_FOUND, "gateway_route_unknown",
             "The path begins with two slashes. Drop the trailing slash of the client's base URL."),
         Refused::MethodUnknown(_) => Row(StatusCode::METHOD_NOT_ALLOWED, "gateway_method_not_allowed",

@@ -133,6 +133,12 @@ fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
         tracing::warn!(verdict = verdict.as_str(), "Monime's answer went back behind a completed one, which is kept");
         return Landed { answer: kept, how: How::Kept };
     }
+    if matches!(verdict, Verdict::Final(Final::Cancelled | Final::Expired)) {
+        let kept = shared.store.fresh(key.as_ref(), now);
+        if kept.is_some_and(|kept| kept.verdict() == Verdict::Final(Final::Completed)) {
+            tracing::warn!("Monime revised a completed session, and is believed: both words are final");
+        }
+    }
     // Kept or not, Monime's newest word ends what was kept: telling the old one again would show callers both by turns.
     let answer = Arc::new(answer);
     let stored = shared.store.keep(key, &answer, now);

@@ -17,7 +17,7 @@ pub enum Failure {
     #[error("the request could not be made")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
     /// A reply that cannot be used.
-    #[error("Monime's answer cannot be used: {0}")]
+    #[error("Monime's answer cannot be used")]
     Unreadable(#[from] Unreadable),
 }
 
