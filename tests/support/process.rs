@@ -70,12 +70,19 @@ impl Process {
     /// Waits for a line of the log with this message.
     pub(crate) async fn says(&mut self, message: &str) -> Value {
         eventually(message, async || {
+            // Looked at before the log: whatever was said by then is in it.
+            let over = self.has_said_everything();
             let found =
                 self.log().into_iter().find(|line| line["message"].as_str().unwrap_or_default().contains(message));
-            assert!(found.is_some() || self.is_running(), "it ended without {message:?}: {}", self.err());
+            assert!(found.is_some() || !over, "it ended without {message:?}: {}", self.err());
             found
         })
         .await
+    }
+
+    /// The readers hold the other half of their texts until the pipes are at their ends.
+    fn has_said_everything(&self) -> bool {
+        Arc::strong_count(&self.out) == 1 && Arc::strong_count(&self.err) == 1
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -91,12 +98,7 @@ impl Process {
     /// Waits for its end and for its last word.
     pub(crate) async fn ran(mut self) -> Ran {
         let code = self.ended().await;
-        let [out, err] = [&self.out, &self.err];
-        // The readers hold the other half until the pipes are at their ends.
-        eventually("the pipes end", async || {
-            (Arc::strong_count(out) == 1 && Arc::strong_count(err) == 1).then_some(())
-        })
-        .await;
+        eventually("the pipes end", async || self.has_said_everything().then_some(())).await;
         Ran { code, out: self.out(), err: self.err() }
     }
 }

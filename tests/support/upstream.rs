@@ -1,15 +1,13 @@
 //! A Monime made of raw bytes, for what the sandbox is too well-behaved to do.
 //!
-//! It hears requests one after another on each connection and answers each by a script: bytes, waits, breaking off.
+//! It hears requests one after another on each connection and answers each by a script: bytes, a gate, breaking off.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use super::gateway::eventually;
 
@@ -17,8 +15,6 @@ use super::gateway::eventually;
 #[derive(Clone)]
 pub(crate) enum Step {
     Send(Vec<u8>),
-    /// The time that the network takes.
-    Wait(Duration),
     /// Nothing more until [`Upstream::open_the_gate`].
     Gate,
     /// The same bytes for as long as somebody reads them.
@@ -116,7 +112,6 @@ impl Connection {
     async fn play(&mut self, step: Step) -> Option<()> {
         match step {
             Step::Send(bytes) => self.socket.write_all(&bytes).await.ok()?,
-            Step::Wait(span) => sleep(span).await,
             Step::Gate => drop(self.gate.wait_for(|open| *open).await.ok()?),
             Step::Flood(bytes) => while self.socket.write_all(&bytes).await.is_ok() {},
             Step::Close => {
