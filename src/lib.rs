@@ -120,7 +120,8 @@ impl Parts {
         let rate = monime::endpoint_rate(token.kind());
         let client = Client::new(monime.origin, monime.ca_pem.as_deref(), monime.timeouts.connect)?;
         let upstream = upstream::upstream(client, token, monime.timeouts, Arc::clone(&metrics));
-        let lookups = Lookups::new(upstream, cache.max_size, cache.ttl, rate, Arc::clone(&metrics));
+        let limits = lookup::Limits { max_size: cache.max_size, max_flights: max_in_flight, rate };
+        let lookups = Lookups::new(upstream, limits, cache.ttl, Arc::clone(&metrics));
         let terms = Terms {
             default_space: monime.default_space,
             spaces: monime.spaces,

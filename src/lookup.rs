@@ -36,6 +36,17 @@ use landing::{Landing, Seat, fly, wait};
 use pending::PendingKeys;
 use store::Store;
 
+/// What lookups may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory for kept answers.
+    pub max_size: u64,
+    /// Flights at a time.
+    pub max_flights: usize,
+    /// Lookups a second that Monime grants; it only paces what callers are told about polling.
+    pub rate: u32,
+}
+
 /// Looks sessions up; clones share the memory. `F` is whoever can ask Monime.
 #[derive(Debug)]
 pub struct Lookups<F> {
@@ -74,6 +85,9 @@ pub enum Error {
     /// Monime did not answer.
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// As many flights are under way as may be.
+    #[error("too many lookups are waiting for Monime")]
+    Overloaded,
     /// The flight ended without a landing, which is a bug.
     #[error("the lookup was lost")]
     Lost,
@@ -103,12 +117,11 @@ where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
-    /// An empty memory of at most `max_size` bytes in front of `fetch`. `rate` is how many lookups a second Monime
-    /// grants; it only paces what callers are told about polling.
+    /// An empty memory in front of `fetch`.
     #[must_use]
-    pub fn new(fetch: F, max_size: u64, ttl: Ttl, rate: u32, metrics: Arc<Metrics>) -> Self {
-        let store = Store::new(max_size, &ttl, Arc::clone(&metrics));
-        let (flights, pending) = (Flights::default(), PendingKeys::new(rate));
+    pub fn new(fetch: F, limits: Limits, ttl: Ttl, metrics: Arc<Metrics>) -> Self {
+        let store = Store::new(limits.max_size, &ttl, Arc::clone(&metrics));
+        let (flights, pending) = (Flights::new(limits.max_flights), PendingKeys::new(limits.rate));
         let shared = Shared { fetch, store, ttl, flights, pending, last_landing: Mutex::default(), metrics };
         Self { shared: Arc::new(shared) }
     }
@@ -134,6 +147,7 @@ where
         });
         match boarded {
             Boarded::Landed(answer) => Either::Left(ready(Ok(Told { answer, outcome: Outcome::Hit, stored: true }))),
+            Boarded::Full => Either::Left(ready(Err(Arc::new(Error::Overloaded)))),
             Boarded::Joined(waiting) => Either::Right(wait(waiting, Seat::Joined)),
             Boarded::Leads(waiting, ticket) => {
                 tokio::spawn(fly(Arc::clone(&self.shared), ticket));
@@ -174,7 +188,7 @@ where
         let metrics = &self.shared.metrics;
         metrics.cache_entries.set(i64::try_from(self.shared.store.entries()).unwrap_or(i64::MAX));
         metrics.cache_weight.set(i64::try_from(self.shared.store.weight()).unwrap_or(i64::MAX));
-        metrics.flights.set(i64::try_from(self.shared.flights.len()).unwrap_or(i64::MAX));
+        metrics.flights.set(i64::try_from(self.shared.flights.count().1).unwrap_or(i64::MAX));
     }
 }
 

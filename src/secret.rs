@@ -136,7 +136,12 @@ impl InvalidSecret {
 /// Whether a text holds what looks like one of Monime's tokens.
 #[must_use]
 pub fn looks_secret(text: &str) -> bool {
-    text.as_bytes().windows(TOKEN_PREFIX.len()).any(|window| window.eq_ignore_ascii_case(TOKEN_PREFIX))
+    // Not within a word such as `common_`.
+    let begins = |at: usize| at.checked_sub(1).and_then(|before| text.as_bytes().get(before));
+    let mut windows = text.as_bytes().windows(TOKEN_PREFIX.len()).enumerate();
+    windows.any(|(at, window)| {
+        window.eq_ignore_ascii_case(TOKEN_PREFIX) && !begins(at).is_some_and(u8::is_ascii_alphanumeric)
+    })
 }
 
 /// The same text with every word that looks like a token replaced: for words that others chose, on their way to an

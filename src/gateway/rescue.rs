@@ -75,14 +75,17 @@ where
 fn rescued(error: Error) -> Served {
     match error {
         Error::Refused(refused) => refuse(refused),
-        Error::Overloaded => {
-            let mut served = fail(OVERLOADED, None);
-            retry_after(&mut served, 1);
-            served
-        }
+        Error::Overloaded => overloaded(None),
         Error::OutOfPatience => fail(UPSTREAM_TIMEOUT, None),
+        Error::Lookup(error) if matches!(*error, lookup::Error::Overloaded) => overloaded(Some(error)),
         Error::Lookup(error) => lookup_failed(error),
     }
+}
+
+fn overloaded(cause: Option<Arc<lookup::Error>>) -> Served {
+    let mut served = fail(OVERLOADED, cause);
+    retry_after(&mut served, 1);
+    served
 }
 
 const OVERLOADED: Row = Row(
@@ -102,11 +105,12 @@ fn lookup_failed(error: Arc<lookup::Error>) -> Served {
     let row = match &*error {
         lookup::Error::Unusable(flaw, _) => unusable(*flaw),
         lookup::Error::Failed(failure) => upstream_failed(failure),
+        lookup::Error::Overloaded => OVERLOADED,
         lookup::Error::Lost => INTERNAL,
     };
     let diagnostics = match &*error {
         lookup::Error::Unusable(flaw, diagnostics) => Some((*flaw, diagnostics.clone())),
-        lookup::Error::Failed(_) | lookup::Error::Lost => None,
+        lookup::Error::Failed(_) | lookup::Error::Overloaded | lookup::Error::Lost => None,
     };
     let mut served = fail(row, Some(error));
     if let Some((flaw, diagnostics)) = diagnostics {

@@ -21,7 +21,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::*;
 use crate::lookup::Ttl;
-use crate::lookup::tests::scripted::{self, Monime, SPACE, Said, metric, ttl};
+use crate::lookup::tests::scripted::{self, Monime, SPACE, Said, limits, metric, ttl};
 use crate::monime::{CURRENT_VERSION, KNOWN_VERSIONS};
 
 /// The target of most lookups here.
@@ -71,7 +71,7 @@ impl Gateway {
         };
         change(&mut terms);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let lookups = Lookups::new(monime.clone(), 1 << 22, ttl, 20, Arc::clone(&metrics));
+        let lookups = Lookups::new(monime.clone(), limits(1 << 22), ttl, Arc::clone(&metrics));
         let service = BoxCloneSyncService::new(gateway(lookups, terms, Arc::clone(&metrics)));
         Self { monime, metrics, service }
     }

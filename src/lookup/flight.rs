@@ -22,6 +22,10 @@ struct Board<L> {
     current: HashMap<Key, Flight<L>, foldhash::fast::RandomState>,
     /// The identity of the next flight.
     next: u64,
+    /// How many are under way, those that a purge grounded included.
+    flying: usize,
+    /// How many may be.
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) enum Boarded<L, A> {
     Landed(A),
     /// On a flight that another caller started.
     Joined(Waiting<L>),
+    /// Not: as many flights are under way as may be.
+    Full,
     /// On a new flight, which the caller must set going.
     Leads(Waiting<L>, Ticket<L>),
 }
@@ -53,13 +59,12 @@ pub(super) struct Ticket<L> {
 
 // === impl Flights ===
 
-impl<L> Default for Flights<L> {
-    fn default() -> Self {
-        Self { board: Arc::new(Mutex::new(Board { current: HashMap::default(), next: 0 })) }
-    }
-}
-
 impl<L> Flights<L> {
+    /// An empty board for at most so many flights at a time.
+    pub(super) fn new(most: usize) -> Self {
+        Self { board: Arc::new(Mutex::new(Board { current: HashMap::default(), next: 0, flying: 0, most })) }
+    }
+
     /// Joins the current flight for `key`; else takes what `reread` finds, since a flight may just have landed; else
     /// puts a new flight on the board.
     pub(super) fn board<A>(&self, key: Key, reread: impl FnOnce(&Key) -> Option<A>) -> Boarded<L, A> {
@@ -70,6 +75,11 @@ impl<L> Flights<L> {
         if let Some(answer) = reread(&key) {
             return Boarded::Landed(answer);
         }
+        // A flight outlives the caller that started it, so bounding callers does not bound flights.
+        if board.flying >= board.most {
+            return Boarded::Full;
+        }
+        board.flying += 1;
         let (sender, receiver) = watch::channel(None);
         let number = board.next;
         board.next += 1;
@@ -83,9 +93,10 @@ impl<L> Flights<L> {
         lock(&self.board).current.retain(|key, _| !matches(key));
     }
 
-    /// How many flights are current.
-    pub(super) fn len(&self) -> usize {
-        lock(&self.board).current.len()
+    /// How many flights are current, and how many are under way: those that a purge grounded still are.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let board = lock(&self.board);
+        (board.current.len(), board.flying)
     }
 }
 
@@ -125,6 +136,7 @@ impl<L> Ticket<L> {
 impl<L> Drop for Ticket<L> {
     fn drop(&mut self) {
         let mut board = lock(&self.board);
+        board.flying = board.flying.saturating_sub(1);
         if board.is_current(&self.key, self.number) {
             board.current.remove(&self.key);
         }
@@ -160,13 +172,13 @@ mod tests {
     fn lead(flights: &Flights<u8>) -> (Waiting<u8>, Ticket<u8>) {
         match flights.board(key(), |_| None::<()>) {
             Boarded::Leads(waiting, ticket) => (waiting, ticket),
-            Boarded::Joined(_) | Boarded::Landed(()) => panic!("a flight was there already"),
+            Boarded::Joined(_) | Boarded::Landed(()) | Boarded::Full => panic!("a flight was there already"),
         }
     }
 
     #[tokio::test]
     async fn everyone_on_a_flight_gets_its_landing() {
-        let flights = Flights::default();
+        let flights = Flights::new(8);
         let (first, ticket) = lead(&flights);
         let Boarded::Joined(second) = flights.board(key(), |_| None::<()>) else { panic!("not joined") };
         ticket.land(|current| {
@@ -174,12 +186,12 @@ mod tests {
             7
         });
         assert_eq!((first.landing().await, second.landing().await), (Some(7), Some(7)));
-        assert_eq!(flights.len(), 0);
+        assert_eq!(flights.count(), (0, 0));
     }
 
     #[tokio::test]
     async fn a_dropped_ticket_wakes_everyone_and_clears_the_board() {
-        let flights = Flights::default();
+        let flights = Flights::new(8);
         let (waiting, ticket) = lead(&flights);
         drop(ticket);
         assert_eq!(waiting.landing().await, None);
@@ -188,21 +200,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_grounded_flight_lands_for_its_passengers_and_leaves_its_successor_alone() {
-        let flights = Flights::default();
+        let flights = Flights::new(8);
         let (old_waiting, old) = lead(&flights);
         flights.ground(|_| true);
         let (new_waiting, new) = lead(&flights);
         old.land(u8::from);
         assert_eq!(old_waiting.landing().await, Some(0), "it is current no more");
-        assert_eq!(flights.len(), 1, "its successor still flies");
+        assert!(lock(&flights.board).current.contains_key(&key()), "its successor still flies");
         new.land(u8::from);
         assert_eq!(new_waiting.landing().await, Some(1));
     }
 
     #[test]
     fn what_landed_while_waiting_for_the_lock_is_taken() {
-        let flights = Flights::<u8>::default();
+        let flights = Flights::<u8>::new(8);
         assert!(matches!(flights.board(key(), |_| Some("landed")), Boarded::Landed("landed")));
-        assert_eq!(flights.len(), 0);
+        assert_eq!(flights.count(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn flights_are_bounded_also_those_that_were_grounded_and_room_comes_back() {
+        let flights = Flights::<u8>::new(1);
+        let (_waiting, ticket) = lead(&flights);
+        assert!(matches!(flights.board(key(), |_| None::<()>), Boarded::Joined(_)), "joining needs no room");
+        flights.ground(|_| true);
+        assert!(matches!(flights.board(key(), |_| None::<()>), Boarded::Full));
+        drop(ticket);
+        lead(&flights);
     }
 }

@@ -114,6 +114,7 @@ impl Error {
         match self {
             Self::Unusable(flaw, _) => flaw.as_str(),
             Self::Failed(failure) => failure.as_str(),
+            Self::Overloaded => "overloaded",
             Self::Lost => "lost",
         }
     }

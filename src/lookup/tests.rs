@@ -16,7 +16,7 @@ use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::monime::{Final, Verdict};
-use scripted::{Monime, Said, key, key_in, metric, ttl};
+use scripted::{Monime, Said, key, key_in, limits, metric, ttl};
 
 type Asking = Pin<Box<dyn Future<Output = Result<Told, Arc<Error>>> + Send>>;
 
@@ -30,7 +30,7 @@ struct Memory {
 impl Memory {
     fn of(monime: Monime, ttl: Ttl) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let lookups = Lookups::new(monime.clone(), 1 << 20, ttl, 20, Arc::clone(&metrics));
+        let lookups = Lookups::new(monime.clone(), limits(1 << 20), ttl, Arc::clone(&metrics));
         Self { monime, metrics, lookups }
     }
 

@@ -125,7 +125,9 @@ pub fn body_counts(status: StatusCode) -> bool {
 
 fn judge_session(asked: SessionIdRef<'_>, body: &[u8]) -> Result<Verdict, Flaw> {
     let Ok(answer) = Object::parse(body) else { return not_an_object(body) };
-    let sessions: Vec<Object<'_>> = answer.all("result").filter_map(Raw::as_object).collect();
+    // A session that cannot be read could be anybody's: its id could not be compared.
+    let sessions = answer.all("result").filter(|result| result.is_object()).map(Raw::as_object);
+    let sessions: Vec<Object<'_>> = sessions.collect::<Option<_>>().ok_or(Flaw::Unreadable)?;
     // Any id that differs is somebody else's payment, however unclear the rest may be.
     let mut ids = sessions.iter().flat_map(|session| session.all("id"));
     if ids.any(|id| id.as_text().as_deref() != Some(asked.as_str())) {
@@ -152,9 +154,12 @@ fn judge_status(session: &Object<'_>) -> Verdict {
     }
 }
 
-/// JSON that is no object says nothing but is passed through; anything else is not Monime's.
+/// JSON that is no object says nothing but is passed through; anything else is not Monime's. An object that could not
+/// be read is not passed through, even if a more lenient reader than ours finds a session in it.
 fn not_an_object(body: &[u8]) -> Result<Verdict, Flaw> {
-    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let text = std::str::from_utf8(body).ok().filter(|_| !is_object).ok_or(Flaw::Unreadable)?;
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
         Ok(_) => Ok(Verdict::Unknown),
         Err(_) => Err(Flaw::Unreadable),
     }
@@ -263,7 +268,16 @@ mod tests {
         for body in ["", "<html></html>", "{", &whole[..whole.len() - 1], &format!("{whole}x"), "\u{feff}{}", "NaN"] {
             assert_eq!(verdict(200, body), Err(Flaw::Unreadable), "{body}");
         }
+        for unreadable in [
+            r#"{"\ud800":1,"success":true,"result":{"id":"scs-2","status":"completed"}}"#,
+            r#"{"success":true,"result":{"\ud800":1,"id":"scs-2","status":"completed"}}"#,
+            r#"{"success":true,"result":{"\ud800":1,"id":"scs-1","status":"completed"}}"#,
+        ] {
+            assert_eq!(verdict(200, unreadable), Err(Flaw::Unreadable), "{unreadable}");
+        }
         let asked = SessionIdRef::parse("scs-1").unwrap();
+        let latin = b"{\"success\":true,\"result\":{\"id\":\"scs-2\",\"status\":\"completed\",\"name\":\"\xff\"}}";
+        assert_eq!(judge(asked, StatusCode::OK, latin), Err(Flaw::Unreadable));
         let broken = [whole.as_bytes(), b"\xff"].concat();
         assert_eq!(judge(asked, StatusCode::OK, &broken), Err(Flaw::Unreadable));
     }

@@ -21,7 +21,7 @@ pub(super) fn is_reflected(token: &[u8], bytes: &[u8]) -> bool {
     if token.len() < SHORTEST {
         return false;
     }
-    if holds_run_of(token, bytes) {
+    if holds_run_of(token, bytes) || unescaped(bytes).is_some_and(|bytes| holds_run_of(token, &bytes)) {
         return true;
     }
     // Base64 works in groups of three bytes. In a longer text the token may begin anywhere in a group, so it has three
@@ -30,6 +30,24 @@ pub(super) fn is_reflected(token: &[u8], bytes: &[u8]) -> bool {
     let offsets = if token.len() < RUN { 0..1 } else { 0..3 };
     offsets.filter_map(|offset| token.get(offset..)).any(|rest| holds_run_of(&base64(rest), bytes))
         || (token.len() < RUN && holds_run_of(&short_bearer(token), bytes))
+}
+
+/// The same bytes with JSON's escapes for ASCII undone, if there are any: whoever reads the answer undoes them too.
+fn unescaped(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let escape = Finder::new(b"\\u00");
+    escape.find(bytes)?;
+    let mut plain = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    let mut rest = bytes;
+    while let Some(at) = escape.find(rest) {
+        let (before, escaped) = rest.split_at(at);
+        plain.extend_from_slice(before);
+        let digits = escaped.get(4..6).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        plain.extend(byte);
+        rest = escaped.get(if byte.is_some() { 6 } else { 4 }..).unwrap_or_default();
+    }
+    plain.extend_from_slice(rest);
+    Some(plain)
 }
 
 /// A short token has too few groups of its own to be recognised; with the scheme before it there are enough.

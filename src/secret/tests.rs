@@ -162,6 +162,15 @@ fn the_token_in_base64_is_a_reflection_wherever_it_begins() {
 }
 
 #[test]
+fn a_token_behind_escapes_is_found() {
+    let secret = Secret::parse(b"mon_live_0a1b2c3d4e5f6g7h".to_vec()).unwrap();
+    let escaped: String = "mon_live_0a1b2c3d4e5f6g7h".bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    assert!(secret.is_reflected_in(format!(r#"{{"a":"{escaped}"}}"#).as_bytes()));
+    assert!(secret.is_reflected_in(br#"{"a":"mon_live\u005F0a1b2c3d4e5f6g7h"}"#));
+    assert!(!secret.is_reflected_in(br#"{"a":"\u00","b":"\u00zz\u0041"}"#));
+}
+
+#[test]
 fn a_short_token_is_looked_for_as_a_whole() {
     let short = Secret::parse(b"tok-12345".to_vec()).unwrap();
     assert!(short.is_reflected_in(b"{\"a\":\"tok-12345\"}"));

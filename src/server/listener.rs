@@ -6,14 +6,16 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
+/// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
 /// How many queued connections are taken over when a listener closes: what a kernel queues at most by default.
 const LAST_CALL: usize = 4096;
 
@@ -53,9 +55,13 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// Removes the socket's file when the listener goes.
+/// Removes the socket's file when the listener goes, if it is still the one that was made.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
 
 // === impl Address ===
 
@@ -102,14 +108,15 @@ impl Listener {
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(wanted) => {
-                let socket = TcpListener::bind(wanted).await?;
+                let socket = listen_tcp(*wanted)?;
                 let address = Address::Tcp(socket.local_addr()?);
                 Ok(Self { socket: Socket::Tcp(socket), address, tls: None, _file: None })
             }
             Address::Unix(path) => {
                 remove_stale(path).await?;
                 let socket = Socket::Unix(UnixListener::bind(path)?);
-                Ok(Self { socket, address: address.clone(), tls: None, _file: Some(SocketFile(path.clone())) })
+                let file = SocketFile { path: path.clone(), identity: identity(path)? };
+                Ok(Self { socket, address: address.clone(), tls: None, _file: Some(file) })
             }
         }
     }
@@ -190,9 +197,25 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Nothing is left to tell: if the file is gone already, that is what we wanted.
-        let _ = std::fs::remove_file(&self.0);
+        // A successor may have put its own there; and if there is none any more, that is what we wanted.
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// As tokio binds, but with a longer queue: in its own, the crowd of a start would wait for retransmissions.
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of its predecessor to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A socket file outlives a killed process; only one that nobody answers on may be taken over.
@@ -202,8 +225,10 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is not a socket stands there"));
     }
     match UnixStream::connect(path).await {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket")),
-        Err(_) => std::fs::remove_file(path),
+        // Nobody has it open any more: the one answer that says so.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Ok(_) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket")),
     }
 }
 
@@ -250,6 +275,13 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a killed process leaves its file");
         Listener::bind(&address).await.unwrap();
+
+        let first = Listener::bind(&address).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let successor = Listener::bind(&address).await.unwrap();
+        drop(first);
+        assert!(path.exists(), "a successor's file stays");
+        drop(successor);
 
         std::fs::write(&path, "precious").unwrap();
         assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);

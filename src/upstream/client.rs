@@ -24,7 +24,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tower::Service;
 
-use super::failure::{Bound, Failure};
+use super::failure::{Bound, Failure, Unreadable};
 use super::origin::Origin;
 use super::roots::{InvalidRoots, roots};
 
@@ -131,6 +131,9 @@ fn failure(error: legacy::Error) -> Failure {
     while let Some(error) = cause {
         if error.is::<ConnectTimedOut>() {
             return Failure::TimedOut(Bound::Connect);
+        }
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return Failure::Unreadable(Unreadable::Framing);
         }
         cause = error.source();
     }

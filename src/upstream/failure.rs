@@ -41,6 +41,9 @@ pub enum Unreadable {
     /// It ended before its declared length, or its framing broke.
     #[error("its body broke off")]
     BrokenOff,
+    /// Its head is not HTTP, or says two things about its length.
+    #[error("its head is broken")]
+    Framing,
     /// It is in a content coding that was not asked for and is not understood.
     #[error("its content coding is not understood")]
     Coding,

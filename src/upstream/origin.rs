@@ -23,6 +23,9 @@ pub enum InvalidOrigin {
     /// Not an absolute `http` or `https` URL.
     #[error("a base URL is `https://host` or `https://host:port`")]
     Url,
+    /// Something follows the host that is not a port.
+    #[error("a port is a number from 1 to 65535")]
+    Port,
     /// A user name or a password stands before the host.
     #[error("a base URL carries no user name and no password")]
     UserInfo,
@@ -55,8 +58,13 @@ impl FromStr for Origin {
         if authority.as_str().contains('@') {
             return Err(InvalidOrigin::UserInfo);
         }
-        if authority.host().is_empty() || (scheme != Scheme::HTTP && scheme != Scheme::HTTPS) {
+        if !is_host(authority.host()) || (scheme != Scheme::HTTP && scheme != Scheme::HTTPS) {
             return Err(InvalidOrigin::Url);
+        }
+        // `http` reads a port that is none as no port, and the token would go to the default one.
+        let has_port = authority.as_str().len() > authority.host().len();
+        if has_port && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(InvalidOrigin::Port);
         }
         // `http` drops a fragment without a word, so it is looked for in the text.
         if parts.path_and_query.is_some_and(|path| path != "/") || text.contains('#') {
@@ -69,6 +77,18 @@ impl FromStr for Origin {
     }
 }
 
+/// An address, or a name of letters, digits, hyphens, underscores and dots.
+fn is_host(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            !host.is_empty() && host.bytes().all(allowed)
+        }
+    }
+}
+
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
@@ -77,5 +97,35 @@ fn is_loopback(host: &str) -> bool {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_perhaps_a_port() {
+        for text in ["https://api.monime.io", "https://api.monime.io:8443", "http://127.0.0.1:8081", "http://[::1]:1"] {
+            assert_eq!(text.parse::<Origin>().unwrap().to_string(), text);
+        }
+        for (text, error) in [
+            ("", InvalidOrigin::Url),
+            ("api.monime.io", InvalidOrigin::Url),
+            ("ftp://api.monime.io", InvalidOrigin::Url),
+            ("https://*", InvalidOrigin::Url),
+            ("http://[127.0.0.1]", InvalidOrigin::Url),
+            ("https://api.monime.io:", InvalidOrigin::Port),
+            ("https://api.monime.io:0", InvalidOrigin::Port),
+            ("https://api.monime.io:4430000", InvalidOrigin::Port),
+            ("http://127.0.0.1:-1", InvalidOrigin::Port),
+            ("https://me:secret@api.monime.io", InvalidOrigin::UserInfo),
+            ("https://api.monime.io/v1", InvalidOrigin::Path),
+            ("https://api.monime.io?x", InvalidOrigin::Path),
+            ("http://api.monime.io", InvalidOrigin::Plain),
+            ("http://10.0.0.1", InvalidOrigin::Plain),
+        ] {
+            assert_eq!(text.parse::<Origin>(), Err(error), "{text}");
+        }
     }
 }

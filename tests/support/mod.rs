@@ -26,7 +26,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body_util::{Empty, Full};
 use monigate::gateway::{Terms, gateway};
-use monigate::lookup::{Lookups, Ttl};
+use monigate::lookup::{Limits, Lookups, Ttl};
 use monigate::monime::{self, SpaceId};
 use monigate::telemetry::Metrics;
 use monigate::upstream::{Failure, Fetch, Reply};
@@ -89,7 +89,8 @@ pub(crate) fn lookups(
     + use<>,
 > {
     let monime = service_fn(move |fetch: Fetch| ready(Ok::<_, Failure>(completed(&fetch, size))));
-    Lookups::new(monime, max_size, TTL, 20, Arc::clone(metrics))
+    let limits = Limits { max_size, max_flights: 1024, rate: 20 };
+    Lookups::new(monime, limits, TTL, Arc::clone(metrics))
 }
 
 /// Asks the stack for one session.

@@ -57,7 +57,7 @@ async fn memory_stays_within_its_bound_and_drops_what_was_used_least_lately() {
     let monime = Monime::saying(|key| Said::session(key, "completed"));
     let metrics = Arc::new(Metrics::new().unwrap());
     let bound = 100 * 1024;
-    let lookups = Lookups::new(monime.clone(), bound, ttl(), 20, Arc::clone(&metrics));
+    let lookups = Lookups::new(monime.clone(), limits(bound), ttl(), Arc::clone(&metrics));
     let keys: Vec<Key> = (0..1000).map(|number| key(&format!("scs-{number}"))).collect();
     for key in &keys {
         patient(lookups.ask(key.clone(), false)).await.unwrap();

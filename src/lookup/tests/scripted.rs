@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tower::Service;
 
+use crate::lookup::Limits;
 use crate::lookup::Ttl;
 use crate::monime::{CURRENT_VERSION, Envelope, Key, SessionId, SpaceId, Version};
 use crate::telemetry::Metrics;
@@ -184,6 +185,11 @@ pub(crate) fn key_in(space: &str, id: &str, version: &str) -> Key {
         id: SessionId::parse(id).unwrap(),
         version: Version::parse(version).unwrap(),
     }
+}
+
+/// So many bytes, many flights, and a live token's rate.
+pub(crate) fn limits(max_size: u64) -> Limits {
+    Limits { max_size, max_flights: 4096, rate: 20 }
 }
 
 /// The times that `config` gives by default.
