@@ -8,7 +8,8 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use monigate::config::{Config, Log};
 use monigate::gateway::gateway;
-use monigate::monime::SPACE_HEADER;
+use monigate::monime::operation::checkout_session;
+use monigate::monime::{SPACE_HEADER, SessionId};
 use monigate::server::Address;
 use monigate::telemetry::log;
 use monigate::{CannotStart, Parts};
@@ -31,13 +32,16 @@ pub(super) fn get(
 ) -> io::Result<u8> {
     // Why a lookup failed is in the log, as it is when serving.
     let _flush_at_the_end = start_log(&Log { format: log::Format::Text, level: config.log.level.clone() });
-    let target = format!("/v1/checkout-sessions/{id}");
-    let mut request = Request::builder().uri(&target);
+    let id = match SessionId::parse(id) {
+        Ok(id) => id,
+        Err(error) => return writeln!(err, "monigate: {error}").map(|()| FAILED),
+    };
+    let mut request = Request::builder().uri(checkout_session(id.as_ref()));
     if let Some(space) = space {
         request = request.header(SPACE_HEADER, space);
     }
     let Ok(request) = request.body(Full::<Bytes>::default()) else {
-        writeln!(err, "monigate: the id or the space holds characters that no request can carry")?;
+        writeln!(err, "monigate: the space holds characters that no request can carry")?;
         return Ok(FAILED);
     };
     let response = match runtime()?.block_on(look_up(config, request)) {

@@ -46,8 +46,14 @@ pub(super) fn run(once: bool, colour: bool, out: &mut impl Write, err: &mut impl
     });
     match done {
         Ok(()) => Ok(OK),
+        // A reader that has seen enough, such as `head`.
+        Err(trouble) if is_hang_up(trouble.as_ref()) => Ok(OK),
         Err(trouble) => writeln!(err, "monigate: the demo failed: {trouble}").map(|()| FAILED),
     }
+}
+
+fn is_hang_up(trouble: &(dyn Error + 'static)) -> bool {
+    trouble.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 async fn show(once: bool, pen: &mut Pen<impl Write>, stop: impl Future<Output = ()>) -> Result<(), Trouble> {
@@ -61,7 +67,10 @@ async fn show(once: bool, pen: &mut Pen<impl Write>, stop: impl Future<Output = 
     let mut stop = pin!(stop);
     let tour = async {
         let mut tour = Tour::new(pen, &sandbox, &places)?;
-        tour.give().await?;
+        tokio::select! {
+            given = tour.give() => given?,
+            () = stop.as_mut() => return Ok(()),
+        }
         if !once {
             tour.invite()?;
             stop.as_mut().await;

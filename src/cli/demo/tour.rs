@@ -171,7 +171,7 @@ impl<'a, W: Write> Tour<'a, W> {
             "   curl -i http://{gateway}/v1/checkout-sessions/{id}      # a paid session: twice\n   \
              curl -i http://{gateway}/v1/checkout-sessions/{open}      # a pending one\n   \
              curl -X POST {sandbox}/_sandbox/sessions/{open}/settle -d '{{\"outcome\":\"completed\"}}'\n   \
-             curl -s http://{admin}/metrics | grep monigate_\n   \
+             curl -s http://{admin}/metrics | grep -E '^monigate_.*_total'\n   \
              curl -s http://{admin}/config\n   \
              curl -X POST http://{admin}/purge -H 'Content-Type: application/json' -d '{{\"all\":true}}'"
         ))?;
