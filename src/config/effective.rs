@@ -11,6 +11,9 @@ use serde_json::{Value as Json, json};
 use super::sources::{DEFAULT, TOKEN_KEY, TOKEN_VARIABLE};
 use crate::secret::{REDACTED, looks_secret, redact};
 
+/// Who set a key that nobody set and that has no default.
+pub(super) const NOT_SET: &str = "not set";
+
 /// Every key that has a value.
 #[derive(Debug, Clone)]
 pub struct Effective(BTreeMap<String, Entry>);
@@ -40,7 +43,7 @@ impl Effective {
     /// Who set a key; of a place in a list, who set the list.
     pub(super) fn source(&self, path: &str) -> &str {
         let key = path.split('[').next().unwrap_or(path);
-        self.0.get(key).map_or("not set", |entry| &entry.source)
+        self.0.get(key).map_or(NOT_SET, |entry| &entry.source)
     }
 
     /// As one JSON object: key → `{value, source}`.

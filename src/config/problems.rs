@@ -10,6 +10,9 @@ use crate::secret::{REDACTED, looks_secret, redact};
 /// The longest value that is repeated in a message: a wrong setting is short, what is pasted by mistake is long.
 const SHOWN: usize = 40;
 
+/// Who is named when a file is wrong as a whole.
+pub(super) const FILE_FLAG: &str = "flag --config";
+
 /// One thing that is wrong: where, by which rule, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -61,6 +64,11 @@ impl Problems {
     /// Whether this key's value may not be the one that somebody wrote: it, or a table around it, is wrong.
     pub(super) fn touch(&self, key: &str) -> bool {
         self.0.iter().any(|problem| is_within(key, &problem.key))
+    }
+
+    /// Whether a file could not be read: what it may have set is not known then.
+    pub(super) fn lost_a_file(&self) -> bool {
+        self.0.iter().any(|problem| problem.source == FILE_FLAG)
     }
 
     /// By key, so that the same mistakes always read the same.

@@ -6,7 +6,7 @@ mod monime;
 
 use std::time::Duration;
 
-use super::effective::Effective;
+use super::effective::{Effective, NOT_SET};
 use super::problems::{Problems, shown};
 use super::raw::{self, Raw};
 use super::values::{self, Bounds};
@@ -35,8 +35,11 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     pub(super) fn broken(&mut self, key: &str, rule: impl Into<String>, fix: impl Into<String>) {
-        if !self.problems.concern(key) {
-            self.problems.add(key, self.effective.source(key), rule, fix);
+        let source = self.effective.source(key);
+        // It may well be set in the file that could not be read: that one is to be mended first.
+        let unknown = source == NOT_SET && self.problems.lost_a_file();
+        if !unknown && !self.problems.concern(key) {
+            self.problems.add(key, source, rule, fix);
         }
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ::config::{Config, ConfigError, FileFormat, Map, Source, Value};
 
-use super::problems::Problems;
+use super::problems::{FILE_FLAG, Problems};
 use super::schema::Node;
 use super::shape::Inspector;
 
@@ -149,7 +149,7 @@ fn defaults(root: Node<'_>) -> Result<Layer, ConfigError> {
 fn file(root: Node<'_>, path: &Path, problems: &mut Problems) -> Layer {
     let name = path.display().to_string();
     let mut refuse = |rule: String, fix: &str| {
-        problems.add(&name, "flag --config", rule, fix);
+        problems.add(&name, FILE_FLAG, rule, fix);
         Layer::default()
     };
     let (format, language) = match path.extension().and_then(|extension| extension.to_str()) {

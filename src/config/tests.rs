@@ -226,3 +226,23 @@ fn sources_print_names_and_no_values() {
     assert!(printed.contains("MONIGATE__MONIME__TOKEN") && printed.contains("--listen"), "{printed}");
     assert!(!printed.contains("mon_") && !printed.contains("PATH"), "{printed}");
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_blamed_for_what_it_may_well_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.toml");
+    std::fs::write(&broken, "[monime]\ntoken_file = ").unwrap();
+    let environment = [("MONIGATE__LOG__FORMAT".to_owned(), "xml".to_owned())].into();
+    let problems = Config::load(&Sources { files: vec![broken.clone()], environment, flags: Vec::new() }).unwrap_err();
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, [broken.to_str().unwrap(), "log.format"]);
+}
+
+#[test]
+fn a_pipe_is_no_file_and_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let problems = Config::load(&Sources { files: vec![pipe], ..environment(&[]) }).unwrap_err();
+    assert!(problems.to_string().contains("not a regular file"), "{problems}");
+}

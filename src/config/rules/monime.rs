@@ -148,8 +148,8 @@ impl Rules<'_> {
         let key = "monime.token_file";
         match (&raw.monime.token_file, variable) {
             (Some(_), Some(_)) => {
-                let rule = format!("the token is given twice: here and by {TOKEN_VARIABLE}");
-                self.broken(key, rule, "remove one of the two");
+                let rule = format!("the token is given twice: here and by {TOKEN_VARIABLE}, which is set");
+                self.broken(key, rule, "remove one of the two; an empty variable is set, too");
                 None
             }
             (None, None) => {
