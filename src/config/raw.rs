@@ -89,7 +89,7 @@ pub(super) struct Timeouts {
     /// One request to Monime, to the last byte of its answer.
     #[schemars(extend("default" = "5s"))]
     pub(super) attempt: String,
-    /// Everything that one lookup does, waiting and repeating included.
+    /// Everything that one lookup does.
     #[schemars(extend("default" = "10s"))]
     pub(super) total: String,
 }
