@@ -7,18 +7,21 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::pending;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use pin_project_lite::pin_project;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, interval_at, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
@@ -38,9 +41,9 @@ const PING_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Times {
     /// From accepting to the first whole request head, TLS handshake and protocol detection included.
     pub first_request: Duration,
-    /// From the end of one answer to the whole head of the next request: idle time and reading together, because
-    /// hyper's timer does not tell them apart. HTTP/1 only: HTTP/2 peers are pinged instead.
-    pub next_request: Duration,
+    /// A connection on which nothing was asked or answered for this long is closed, twice as late at the latest: idle
+    /// time and the reading of a head together.
+    pub idle: Duration,
     /// While draining: what a connection that has not asked anything yet still gets to do so.
     pub last_words: Duration,
 }
@@ -54,11 +57,34 @@ pub(super) struct Connection<S> {
     pub(super) tls: Option<Arc<ServerConfig>>,
 }
 
-/// The service of one connection; its first call disarms the first-request deadline.
+/// The service of one connection, which tells the connection of every call.
 struct Announced<S> {
     service: S,
-    asked: Arc<Notify>,
+    activity: Arc<Activity>,
 }
+
+/// What goes on on a connection, as far as its service can see.
+#[derive(Default)]
+struct Activity {
+    /// Told of the first call, which disarms the first-request deadline.
+    asked: Notify,
+    /// Calls under way.
+    busy: AtomicUsize,
+    /// Calls that ended, with an answer or because their caller left.
+    ended: AtomicUsize,
+}
+
+pin_project! {
+    /// A call under way.
+    struct Call<F> {
+        #[pin]
+        inner: F,
+        under_way: UnderWay,
+    }
+}
+
+/// Counts a call until it is dropped.
+struct UnderWay(Arc<Activity>);
 
 // === impl Times ===
 
@@ -67,7 +93,7 @@ impl Default for Times {
         Self {
             first_request: Duration::from_secs(10),
             // Longer than the pools of common clients keep idle connections, so that they close first.
-            next_request: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
             last_words: Duration::from_millis(500),
         }
     }
@@ -103,12 +129,14 @@ where
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let asked = Arc::new(Notify::new());
-        let service = Announced { service: self.service, asked: Arc::clone(&asked) };
-        let builder = protocol(self.times);
+        let activity = Arc::new(Activity::default());
+        let service = Announced { service: self.service, activity: Arc::clone(&activity) };
+        let builder = protocol();
         let mut http = pin!(builder.serve_connection(TokioIo::new(io), service));
         let mut out_of_time = pin!(out_of_time(self.draining.clone(), deadline, self.times.last_words));
-        let (mut silent, mut draining) = (true, false);
+        // A timer of ours, looked at once a minute, where hyper's would be armed and disarmed for every request.
+        let mut idle = interval_at(Instant::now() + self.times.idle, self.times.idle);
+        let (mut silent, mut draining, mut answers) = (true, false, 0);
         loop {
             tokio::select! {
                 biased;
@@ -118,11 +146,18 @@ where
                     }
                     return;
                 }
-                () = asked.notified(), if silent => silent = false,
+                () = activity.asked.notified(), if silent => silent = false,
                 () = out_of_time.as_mut(), if silent => {
                     tracing::debug!("a connection asked nothing in time");
                     return;
                 }
+                _ = idle.tick(), if !silent => match activity.since(answers) {
+                    Some(now) => answers = now,
+                    None => {
+                        tracing::debug!("a connection was idle for long");
+                        return;
+                    }
+                },
                 _ = self.draining.wait_for(|draining| *draining), if !draining => draining = true,
             }
             // A silent connection is not told to end: its first request may be on the way, and would be lost.
@@ -149,14 +184,9 @@ async fn out_of_time(mut draining: watch::Receiver<bool>, deadline: Instant, las
     }
 }
 
-fn protocol(times: Times) -> Builder<TokioExecutor> {
+fn protocol() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(times.next_request)
-        .max_headers(HTTP1_MAX_FIELDS)
-        .max_buf_size(HTTP1_MAX_BUFFER);
+    builder.http1().header_read_timeout(None).max_headers(HTTP1_MAX_FIELDS).max_buf_size(HTTP1_MAX_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -174,11 +204,47 @@ where
 {
     type Response = S::Response;
     type Error = Infallible;
-    type Future = S::Future;
+    type Future = Call<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.asked.notify_one();
+        let under_way = UnderWay::new(&self.activity);
         // Services here are always ready: what waits, waits inside `call`, where a deadline bounds it.
-        self.service.clone().call(request)
+        Call { inner: self.service.clone().call(request), under_way }
     }
 }
+
+impl<F: Future> Future for Call<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().inner.poll(cx)
+    }
+}
+
+// === impl Activity ===
+
+impl Activity {
+    /// How many calls ended by now, or none if nothing happened since `ended` calls had.
+    fn since(&self, ended: usize) -> Option<usize> {
+        let now = self.ended.load(Ordering::Relaxed);
+        (now != ended || self.busy.load(Ordering::Relaxed) > 0).then_some(now)
+    }
+}
+
+impl UnderWay {
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.busy.fetch_add(1, Ordering::Relaxed);
+        activity.asked.notify_one();
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;
