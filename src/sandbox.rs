@@ -70,7 +70,7 @@ use limiter::Limiter;
 use mint::Mint;
 use replays::Replays;
 use seen::Tally;
-use session::{LIFETIME, Session};
+use session::{LIFETIME, PENDING, Session};
 
 /// The token that a sandbox accepts unless told otherwise. Known to everyone, good for nothing else.
 pub const DEFAULT_TOKEN: &str = "mon_sandbox_0123456789abcdefghij";
@@ -155,7 +155,7 @@ impl Sandbox {
     pub fn new(settings: Settings) -> Self {
         let (clock, plain) = (Clock::start(), Arc::new(Draft::plain()));
         let settled =
-            |status: Final| Session::seeded(Arc::clone(&plain), clock.now(), settings.lifetime, status.as_str());
+            |status: Final| Session::closed(Arc::clone(&plain), clock.now(), settings.lifetime, status.as_str());
         let invented = settings.invent.map(settled);
         let state = State {
             clock,
@@ -189,8 +189,7 @@ impl Sandbox {
     /// Makes a session with nothing special about it. It settles as the settings say.
     #[must_use]
     pub fn create(&self, space: &SpaceId) -> SessionId {
-        let Settings { settle_after, outcome, .. } = self.shared.settings;
-        self.create_settling(space, settle_after.map(|after| (after, outcome)))
+        self.create_settling(space, self.settles(None, None))
     }
 
     /// Makes a session that settles after this long like this, or waits for [`Sandbox::settle`].
@@ -205,11 +204,15 @@ impl Sandbox {
         id
     }
 
-    /// Makes or replaces a session that shows `status`, which may be any text; `pending` makes one that is open.
+    /// Makes or replaces a session that shows `status`, which may be any text; `pending` makes one that is open, and
+    /// settles as the settings say.
     pub fn put(&self, space: &SpaceId, id: &SessionId, status: &str) {
         let mut state = self.state();
         let (plain, lifetime) = (Arc::clone(&self.shared.plain), self.shared.settings.lifetime);
-        let session = Session::seeded(plain, state.clock.now(), lifetime, status);
+        let session = match status {
+            PENDING => Session::open(plain, state.clock.now(), lifetime, self.settles(None, None)),
+            _ => Session::closed(plain, state.clock.now(), lifetime, status),
+        };
         state.ledger.put(space, id.clone(), session);
     }
 
@@ -285,6 +288,13 @@ impl Sandbox {
         } else {
             Ok(api::answer(&self, request).await)
         }
+    }
+
+    /// When a session settles and how: as its maker says, else as the settings do.
+    fn settles(&self, after: Option<Duration>, outcome: Option<Final>) -> Option<(Duration, Final)> {
+        let settings = &self.shared.settings;
+        let outcome = outcome.unwrap_or(settings.outcome);
+        after.or(settings.settle_after).map(|after| (after, outcome))
     }
 
     fn plan(&self, planned: Planned) {
