@@ -12,9 +12,11 @@
 //!
 //! | control route | body | does |
 //! | --- | --- | --- |
+//! | `GET /_sandbox` | | lists these routes and every fault, with examples to copy |
+//! | `POST /_sandbox/sessions` | `{"space": "spc-1", "settle_after": "5s"}`, any part of it, or nothing | makes a pending session, in `spc-demo` unless told, and answers its `id` and where to `lookup` it |
 //! | `POST /_sandbox/sessions/{id}/settle` | `{"outcome": "completed"}` | settles it, in every space that has this id |
 //! | `POST /_sandbox/sessions/{id}/start` | | lets the payer begin: it cannot be deleted while pending |
-//! | `PUT /_sandbox/sessions/{id}` | `{"space": "spc-1", "status": "processing"}` | makes or replaces it, any status |
+//! | `PUT /_sandbox/sessions/{id}` | `{"space": "spc-1", "status": "processing"}` | makes or replaces it, any status; `pending` settles like a created one |
 //! | `DELETE /_sandbox/sessions` | | forgets every session and idempotency key |
 //! | `POST /_sandbox/faults` | `{"fault": {"status": 503}, "times": 2}` | spoils the next answers: see [`Fault`] |
 //! | `GET`, `DELETE /_sandbox/faults` | | shows or forgets the faults that wait |
@@ -34,6 +36,7 @@ mod clock;
 mod control;
 mod draft;
 mod fault;
+mod guide;
 mod ledger;
 mod limiter;
 mod mint;
