@@ -62,7 +62,7 @@ pub use fault::Fault;
 pub use limiter::{Limits, Scope};
 pub use place::{CannotListen, Open, Place};
 pub use seen::{Heard, Second, Seen, Traffic};
-pub use session::outcome;
+pub use session::{OUTCOMES, outcome};
 
 use crate::monime::{Final, SessionId, SpaceId};
 use clock::Clock;

@@ -17,6 +17,8 @@ use crate::monime::{Final, SessionId, SpaceId};
 
 /// `expireTime` is `createTime` and one hour, unless the settings say otherwise.
 pub(super) const LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How a session can settle.
+pub const OUTCOMES: [Final; 3] = [Final::Completed, Final::Cancelled, Final::Expired];
 /// The status of a session that did not settle yet.
 pub(super) const PENDING: &str = "pending";
 /// What stands before the id where no URL was given; RFC 2606 keeps the name from ever being anybody's.
@@ -156,7 +158,7 @@ impl Session {
 /// Reads how a session settles, as Monime writes it: `completed`, `cancelled` or `expired`.
 #[must_use]
 pub fn outcome(text: &str) -> Option<Final> {
-    [Final::Completed, Final::Cancelled, Final::Expired].into_iter().find(|known| known.as_str() == text)
+    OUTCOMES.into_iter().find(|known| known.as_str() == text)
 }
 
 #[cfg(test)]
