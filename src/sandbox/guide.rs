@@ -6,42 +6,42 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::fault::Fault;
 use super::limiter::Scope;
 
 /// Each route, a body that it takes, and what it does.
-fn routes() -> [(&'static str, Option<Value>, &'static str); 12] {
+fn routes() -> [(&'static str, Option<&'static str>, &'static str); 12] {
     [
         ("GET /_sandbox", None, "lists every route and fault"),
         (
             "POST /_sandbox/sessions",
-            Some(json!({"space": "spc-demo", "settle_after": "5s", "outcome": "completed"})),
+            Some(r#"{"space": "spc-demo", "settle_after": "5s", "outcome": "completed"}"#),
             "makes a pending session and answers its id; every field, and the body, may be left out",
         ),
         (
             "POST /_sandbox/sessions/{id}/settle",
-            Some(json!({"outcome": "completed"})),
+            Some(r#"{"outcome": "completed"}"#),
             "settles it: completed, cancelled or expired, in every space that has this id",
         ),
         ("POST /_sandbox/sessions/{id}/start", None, "lets the payer begin: it cannot be deleted while pending"),
         (
             "PUT /_sandbox/sessions/{id}",
-            Some(json!({"space": "spc-demo", "status": "processing"})),
+            Some(r#"{"space": "spc-demo", "status": "processing"}"#),
             "makes or replaces it, with any status; a pending one settles like any other",
         ),
         ("DELETE /_sandbox/sessions", None, "forgets every session and idempotency key"),
         (
             "POST /_sandbox/faults",
-            Some(json!({"fault": {"status": 503}, "times": 2, "operation": "GetCheckoutSession", "id": "scs-1"})),
+            Some(r#"{"fault": {"status": 503}, "times": 2, "operation": "GetCheckoutSession", "id": "scs-1"}"#),
             "spoils the next answers; without the rest, one lookup of any session",
         ),
         ("GET /_sandbox/faults", None, "shows the faults that wait"),
         ("DELETE /_sandbox/faults", None, "forgets the faults that wait"),
         ("GET /_sandbox/seen", None, "shows what arrived so far"),
         ("DELETE /_sandbox/seen", None, "begins counting anew"),
-        ("POST /_sandbox/clock", Some(json!({"advance": "1h"})), "skips time for sessions and idempotency keys"),
+        ("POST /_sandbox/clock", Some(r#"{"advance": "1h"}"#), "skips time for sessions and idempotency keys"),
     ]
 }
 
@@ -86,13 +86,20 @@ fn meaning(fault: &Fault) -> &'static str {
     }
 }
 
+/// Its JSON, in the order of its fields.
+fn spoken(fault: &Fault) -> String {
+    // Without maps that have other keys than texts, it cannot fail.
+    serde_json::to_string(fault).unwrap_or_default()
+}
+
 /// The whole, as JSON with one route or fault to a line.
 pub(super) fn text() -> String {
     let routes = routes().map(|(route, body, does)| match body {
         Some(body) => format!(r#"{{"route": {}, "body": {body}, "does": {}}}"#, json!(route), json!(does)),
         None => format!(r#"{{"route": {}, "does": {}}}"#, json!(route), json!(does)),
     });
-    let faults = faults().map(|fault| format!(r#"{{"fault": {}, "means": {}}}"#, json!(fault), json!(meaning(&fault))));
+    let faults =
+        faults().map(|fault| format!(r#"{{"fault": {}, "means": {}}}"#, spoken(&fault), json!(meaning(&fault))));
     let [routes, faults] = [routes.join(",\n    "), faults.join(",\n    ")];
     format!("{{\n  \"routes\": [\n    {routes}\n  ],\n  \"faults\": [\n    {faults}\n  ]\n}}\n")
 }

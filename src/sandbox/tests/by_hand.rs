@@ -102,6 +102,7 @@ async fn every_listed_route_is_one_and_takes_the_body_that_is_shown() {
     let whole = send(&sandbox, Request::get("/_sandbox"), "").await;
     let text = String::from_utf8(whole.body.to_vec()).unwrap();
     assert!(text.lines().count() > 20 && text.ends_with("}\n"), "{text}");
+    assert!(text.contains(r#"{"fault": {"throttled":{"scope":"token-limit","retry_after":7}}, "means": "#), "{text}");
     assert!(text.contains(r#"{"fault": {"latency":"2s"}, "means": "#), "one to a line, ready to be copied: {text}");
     let documented =
         include_str!("../../sandbox.rs").lines().filter(|line| line.starts_with("//! |")).collect::<String>();
