@@ -12,9 +12,11 @@
 //!
 //! | control route | body | does |
 //! | --- | --- | --- |
+//! | `GET /_sandbox` | | lists these routes and every fault, with examples to copy |
+//! | `POST /_sandbox/sessions` | `{"space": "spc-1", "settle_after": "5s"}`, any part of it, or nothing | makes a pending session, in `spc-demo` unless told, and answers its `id` and where to `lookup` it |
 //! | `POST /_sandbox/sessions/{id}/settle` | `{"outcome": "completed"}` | settles it, in every space that has this id |
 //! | `POST /_sandbox/sessions/{id}/start` | | lets the payer begin: it cannot be deleted while pending |
-//! | `PUT /_sandbox/sessions/{id}` | `{"space": "spc-1", "status": "processing"}` | makes or replaces it, any status |
+//! | `PUT /_sandbox/sessions/{id}` | `{"space": "spc-1", "status": "processing"}` | makes or replaces it, any status; `pending` settles like a created one |
 //! | `DELETE /_sandbox/sessions` | | forgets every session and idempotency key |
 //! | `POST /_sandbox/faults` | `{"fault": {"status": 503}, "times": 2}` | spoils the next answers: see [`Fault`] |
 //! | `GET`, `DELETE /_sandbox/faults` | | shows or forgets the faults that wait |
@@ -34,6 +36,7 @@ mod clock;
 mod control;
 mod draft;
 mod fault;
+mod guide;
 mod ledger;
 mod limiter;
 mod mint;
@@ -59,7 +62,7 @@ pub use fault::Fault;
 pub use limiter::{Limits, Scope};
 pub use place::{CannotListen, Open, Place};
 pub use seen::{Heard, Second, Seen, Traffic};
-pub use session::outcome;
+pub use session::{OUTCOMES, outcome};
 
 use crate::monime::{Final, SessionId, SpaceId};
 use clock::Clock;
@@ -70,10 +73,10 @@ use limiter::Limiter;
 use mint::Mint;
 use replays::Replays;
 use seen::Tally;
-use session::{LIFETIME, Session};
+use session::{LIFETIME, PENDING, Session};
 
 /// The token that a sandbox accepts unless told otherwise. Known to everyone, good for nothing else.
-pub const DEFAULT_TOKEN: &str = "mon_sandbox_0123456789abcdefghij";
+pub const DEFAULT_TOKEN: &str = "mon_sandbox_q7Vt2Xk9Lr4Zb8NsWc3Yd6";
 /// Where the control routes begin: Monime has no path like it.
 const PREFIX: &str = "/_sandbox";
 
@@ -155,7 +158,7 @@ impl Sandbox {
     pub fn new(settings: Settings) -> Self {
         let (clock, plain) = (Clock::start(), Arc::new(Draft::plain()));
         let settled =
-            |status: Final| Session::seeded(Arc::clone(&plain), clock.now(), settings.lifetime, status.as_str());
+            |status: Final| Session::closed(Arc::clone(&plain), clock.now(), settings.lifetime, status.as_str());
         let invented = settings.invent.map(settled);
         let state = State {
             clock,
@@ -189,8 +192,7 @@ impl Sandbox {
     /// Makes a session with nothing special about it. It settles as the settings say.
     #[must_use]
     pub fn create(&self, space: &SpaceId) -> SessionId {
-        let Settings { settle_after, outcome, .. } = self.shared.settings;
-        self.create_settling(space, settle_after.map(|after| (after, outcome)))
+        self.create_settling(space, self.settles(None, None))
     }
 
     /// Makes a session that settles after this long like this, or waits for [`Sandbox::settle`].
@@ -205,11 +207,15 @@ impl Sandbox {
         id
     }
 
-    /// Makes or replaces a session that shows `status`, which may be any text; `pending` makes one that is open.
+    /// Makes or replaces a session that shows `status`, which may be any text; `pending` makes one that is open, and
+    /// settles as the settings say.
     pub fn put(&self, space: &SpaceId, id: &SessionId, status: &str) {
         let mut state = self.state();
         let (plain, lifetime) = (Arc::clone(&self.shared.plain), self.shared.settings.lifetime);
-        let session = Session::seeded(plain, state.clock.now(), lifetime, status);
+        let session = match status {
+            PENDING => Session::open(plain, state.clock.now(), lifetime, self.settles(None, None)),
+            _ => Session::closed(plain, state.clock.now(), lifetime, status),
+        };
         state.ledger.put(space, id.clone(), session);
     }
 
@@ -285,6 +291,13 @@ impl Sandbox {
         } else {
             Ok(api::answer(&self, request).await)
         }
+    }
+
+    /// When a session settles and how: as its maker says, else as the settings do.
+    fn settles(&self, after: Option<Duration>, outcome: Option<Final>) -> Option<(Duration, Final)> {
+        let settings = &self.shared.settings;
+        let outcome = outcome.unwrap_or(settings.outcome);
+        after.or(settings.settle_after).map(|after| (after, outcome))
     }
 
     fn plan(&self, planned: Planned) {

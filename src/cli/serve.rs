@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use monigate::config::{Config, Log};
-use monigate::sandbox::{self, DEFAULT_TOKEN, Limits, Place, Sandbox};
+use monigate::monime::Final;
+use monigate::sandbox::{self, CannotListen, DEFAULT_TOKEN, Limits, OUTCOMES, Open, Place, Sandbox};
 use monigate::server::Address;
 use monigate::telemetry::log;
 use monigate::{CannotStart, Monigate};
@@ -14,6 +16,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::signals::Signals;
 use super::{FAILED, OK, runtime};
+
+/// The variable that gives a gateway its token.
+const TOKEN: &str = "MONIGATE__MONIME__TOKEN";
 
 /// How the sandbox plays, and where.
 #[derive(Args)]
@@ -27,13 +32,13 @@ pub(super) struct SandboxArgs {
     /// Sessions settle by themselves after this long, such as 5s
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     settle_after: Option<Duration>,
-    /// How they settle: completed, cancelled or expired
-    #[arg(long, default_value = "completed", value_parser = known(sandbox::outcome))]
-    outcome: monigate::monime::Final,
+    /// How they settle
+    #[arg(long, default_value = "completed", value_parser = known(OUTCOMES.map(Final::as_str), sandbox::outcome))]
+    outcome: Final,
     /// How fast it may be asked: as a live token, as a test token, or without limit
-    #[arg(long, value_name = "live|test|none", default_value = "live", value_parser = known(Limits::named))]
+    #[arg(long, default_value = "live", value_parser = known(Limits::NAMED.map(|(name, _)| name), Limits::named))]
     limits: Limits,
-    /// Make a throw-away CA in this folder and serve https
+    /// Serve https with a throw-away CA in this folder, which is made there unless it is there
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
     /// Listen on an address that other machines can reach; they can then steer it
@@ -66,23 +71,40 @@ pub(super) fn run(config: Config, err: &mut impl Write) -> io::Result<u8> {
 /// Starts the stand-in Monime alone.
 pub(super) fn run_sandbox(args: SandboxArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
     let SandboxArgs { listen, token, settle_after, outcome, limits, tls, beyond_loopback } = args;
-    let settings = sandbox::Settings { token, settle_after, outcome, limits, ..sandbox::Settings::default() };
+    let settings =
+        sandbox::Settings { token: token.clone(), settle_after, outcome, limits, ..sandbox::Settings::default() };
     runtime()?.block_on(async {
         let signals = Signals::take()?;
         let place = Place { address: listen, tls, beyond_loopback };
         match Sandbox::new(settings).open(&place).await {
             Ok(open) => {
-                writeln!(out, "{}", open.greeting())?;
-                out.flush()?;
+                greet(&open, &token, out)?;
                 signals.over(|stop| open.run(async { stop.await.unwrap_or_default() })).await;
                 Ok(OK)
             }
-            Err(error) => writeln!(err, "monigate: the sandbox cannot start: {error}").map(|()| FAILED),
+            Err(error) => {
+                writeln!(err, "monigate: the sandbox cannot start: {error}{}", remedy(&error)).map(|()| FAILED)
+            }
         }
     })
 }
 
+<<<<<<< HEAD
 pub(super) fn start_log(settings: &Log) -> Result<impl Drop + use<>, Box<dyn std::error::Error>> {
+=======
+fn greet(open: &Open, token: &str, out: &mut impl Write) -> io::Result<()> {
+    let mut words = open.greeting();
+    if let Some(command) = gateway_command(open, token) {
+        let whose = if token == DEFAULT_TOKEN { "" } else { ", with your token in " };
+        let name = if token == DEFAULT_TOKEN { "" } else { TOKEN };
+        words = format!("{words}\n\nA gateway in front of it, from another terminal{whose}{name}:\n\n{command}");
+    }
+    writeln!(out, "{words}")?;
+    out.flush()
+}
+
+fn start_log(settings: &Log) -> Result<impl Drop + use<>, Box<dyn std::error::Error>> {
+>>>>>>> sandbox2
     Ok(log::start(settings.format, EnvFilter::try_new(&settings.level)?)?)
 }
 
@@ -90,7 +112,44 @@ pub(super) fn cannot_start(error: &CannotStart, err: &mut impl Write) -> io::Res
     writeln!(err, "monigate: {error}").map(|()| FAILED)
 }
 
-/// A reader of names that the library knows.
-fn known<T>(read: fn(&str) -> Option<T>) -> impl Fn(&str) -> Result<T, &'static str> + Clone {
-    move |text| read(text).ok_or("no such name")
+/// A reader of names that the library knows. Help and complaints list them.
+fn known<T: Clone + Send + Sync + 'static>(
+    names: [&'static str; 3],
+    read: fn(&str) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names).try_map(move |text| read(&text).ok_or("no such name"))
+}
+
+/// The command that starts a gateway in front of this sandbox, for another terminal. None where no gateway of ours
+/// could reach it: it speaks TCP, plainly to loopback only.
+fn gateway_command(open: &Open, token: &str) -> Option<String> {
+    let url = open.base_url();
+    let within_reach = match open.address() {
+        Address::Tcp(address) => address.ip().is_unspecified() || open.address().is_local(),
+        Address::Unix(_) => false,
+    };
+    if !within_reach {
+        return None;
+    }
+    let token = if token == DEFAULT_TOKEN { format!("{TOKEN}={token} ") } else { String::new() };
+    let ca = open.ca_file().map(|path| format!(" --set {}", quoted(&format!("monime.ca_file={}", path.display()))));
+    let ca = ca.unwrap_or_default();
+    Some(format!("{token}monigate run --set monime.base_url={url}{ca} --set monime.default_space=spc-demo"))
+}
+
+/// One word to a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-=:,+@%".contains(&byte);
+    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// What to do about it, where that is known.
+fn remedy(error: &CannotListen) -> &'static str {
+    match error {
+        CannotListen::Bind { address: Address::Tcp(_), source } if source.kind() == io::ErrorKind::AddrInUse => {
+            "; choose another port, or let it take a free one with --listen 127.0.0.1:0"
+        }
+        CannotListen::NotLoopback(_) => "; insist with --beyond-loopback",
+        CannotListen::Bind { .. } | CannotListen::Tls(_) => "",
+    }
 }

@@ -79,6 +79,11 @@ pub(super) fn ok(value: &impl Serialize) -> Answer {
     }
 }
 
+/// A 200 with JSON that was laid out for people.
+pub(super) fn text(text: String) -> Answer {
+    with_body(StatusCode::OK, text.into())
+}
+
 /// The answer that was given to this key before.
 pub(super) fn replayed(body: Bytes) -> Answer {
     let mut answer = with_body(StatusCode::OK, body);

@@ -173,8 +173,7 @@ fn create(sandbox: &Sandbox, state: &mut State, call: &Call, body: &Bytes) -> An
         item.id = state.mint.text("lit-", unix);
     }
     let settings = &sandbox.shared.settings;
-    let outcome = draft.outcome.unwrap_or(settings.outcome);
-    let settles = draft.settle_after.or(settings.settle_after).map(|after| (after, outcome));
+    let settles = sandbox.settles(draft.settle_after, draft.outcome);
     let session = Session::open(Arc::new(draft), now, settings.lifetime, settles);
     let id = state.mint.session(unix);
     let answer = answer::ok(&Success::of(Some(session.view(&id, &call.space, &state.clock, now))));

@@ -18,22 +18,20 @@ use super::body::Body;
 use super::clock::MAX_ADVANCE;
 use super::fault::{Fault, Planned};
 use super::session::outcome;
-use super::{PREFIX, Sandbox};
-use crate::monime::{SessionId, SpaceId};
+use super::{PREFIX, Sandbox, guide};
+use crate::monime::{Final, SessionId, SpaceId, operation};
 
-const ROUTES: [&str; 11] = [
-    "POST /_sandbox/sessions/{id}/settle {\"outcome\": \"completed|cancelled|expired\"}",
-    "POST /_sandbox/sessions/{id}/start",
-    "PUT /_sandbox/sessions/{id} {\"space\": \"spc-…\", \"status\": \"any text\"}",
-    "DELETE /_sandbox/sessions",
-    "POST /_sandbox/faults {\"fault\": …, \"times\": 1, \"operation\": \"GetCheckoutSession\", \"id\": \"scs-…\"}",
-    "GET /_sandbox/faults",
-    "DELETE /_sandbox/faults",
-    "GET /_sandbox/seen",
-    "DELETE /_sandbox/seen",
-    "POST /_sandbox/clock {\"advance\": \"1h\"}",
-    "GET /_sandbox",
-];
+/// Where a session goes whose maker names no space: the one that the start-up lines tell gateways of.
+const SPACE: &str = "spc-demo";
+
+/// Every field is the sandbox's own business unless it is given.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Make {
+    space: Option<String>,
+    outcome: Option<String>,
+    settle_after: Option<Span>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,9 +60,12 @@ struct Play {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Advance {
-    #[serde(deserialize_with = "span")]
-    advance: Duration,
+    advance: Span,
 }
+
+/// `2s`, `1h`.
+#[derive(Deserialize)]
+struct Span(#[serde(deserialize_with = "span")] Duration);
 
 /// Answers one request to the control routes.
 pub(super) async fn answer<B>(sandbox: &Sandbox, request: Request<B>) -> Response<Body>
@@ -84,7 +85,8 @@ where
 fn route(sandbox: &Sandbox, method: &Method, path: &str, body: &Bytes) -> Result<Answer, Refused> {
     let segments: Vec<&str> = path.strip_prefix(PREFIX).unwrap_or(path).split('/').skip(1).collect();
     match (method.as_str(), segments.as_slice()) {
-        ("GET", [] | [""]) => Ok(answer::ok(&json!({ "routes": ROUTES }))),
+        ("GET", [] | [""]) => Ok(answer::text(guide::text())),
+        ("POST", ["sessions"]) => make(sandbox, body),
         ("POST", ["sessions", id, "settle"]) => settle(sandbox, id, body),
         ("POST", ["sessions", id, "start"]) => known(sandbox.start(&session(id)?)),
         ("PUT", ["sessions", id]) => put(sandbox, id, body),
@@ -113,18 +115,32 @@ fn route(sandbox: &Sandbox, method: &Method, path: &str, body: &Bytes) -> Result
     }
 }
 
+fn make(sandbox: &Sandbox, body: &Bytes) -> Result<Answer, Refused> {
+    let Make { space, outcome, settle_after } =
+        if body.trim_ascii().is_empty() { Make::default() } else { parse(body)? };
+    let space = known_space(space.as_deref().unwrap_or(SPACE))?;
+    let outcome = outcome.as_deref().map(known_outcome).transpose()?;
+    let settles = sandbox.settles(settle_after.map(|Span(after)| after), outcome);
+    if outcome.is_some() && settles.is_none() {
+        return Err(wrong("`outcome` says how the session settles; `settle_after`, such as `5s`, must say when."));
+    }
+    has_room(sandbox)?;
+    let id = sandbox.create_settling(&space, settles);
+    let lookup = operation::checkout_session(id.as_ref());
+    let status = sandbox.status(&space, &id);
+    let made = json!({ "id": id.as_str(), "space": space.as_str(), "status": status, "lookup": lookup });
+    Ok(answer::text(format!("{made:#}\n")))
+}
+
 fn settle(sandbox: &Sandbox, id: &str, body: &Bytes) -> Result<Answer, Refused> {
-    let Settle { outcome: text } = parse(body)?;
-    let settled = outcome(&text).ok_or_else(|| wrong("`outcome` must be `completed`, `cancelled` or `expired`."))?;
-    known(sandbox.settle(&session(id)?, settled))
+    let Settle { outcome } = parse(body)?;
+    known(sandbox.settle(&session(id)?, known_outcome(&outcome)?))
 }
 
 fn put(sandbox: &Sandbox, id: &str, body: &Bytes) -> Result<Answer, Refused> {
     let Put { space, status } = parse(body)?;
-    let space = SpaceId::parse(&space).map_err(|error| wrong(&format!("`space`: {error}.")))?;
-    if sandbox.state().ledger.is_full() {
-        return Err(answer::full().into());
-    }
+    let space = known_space(&space)?;
+    has_room(sandbox)?;
     sandbox.put(&space, &session(id)?, &status);
     done()
 }
@@ -140,7 +156,7 @@ fn play(sandbox: &Sandbox, body: &Bytes) -> Result<Answer, Refused> {
 }
 
 fn advance(sandbox: &Sandbox, body: &Bytes) -> Result<Answer, Refused> {
-    let Advance { advance } = parse(body)?;
+    let Advance { advance: Span(advance) } = parse(body)?;
     if advance > MAX_ADVANCE || !sandbox.advance(advance) {
         return Err(wrong("`advance` must be at most a year."));
     }
@@ -154,6 +170,18 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refused> {
 
 fn session(text: &str) -> Result<SessionId, Refused> {
     SessionId::parse(text).map_err(|error| wrong(&format!("`id`: {error}.")))
+}
+
+fn known_space(text: &str) -> Result<SpaceId, Refused> {
+    SpaceId::parse(text).map_err(|error| wrong(&format!("`space`: {error}.")))
+}
+
+fn known_outcome(text: &str) -> Result<Final, Refused> {
+    outcome(text).ok_or_else(|| wrong("`outcome` must be `completed`, `cancelled` or `expired`."))
+}
+
+fn has_room(sandbox: &Sandbox) -> Result<(), Refused> {
+    if sandbox.state().ledger.is_full() { Err(answer::full().into()) } else { Ok(()) }
 }
 
 fn known(known: bool) -> Result<Answer, Refused> {

@@ -117,7 +117,10 @@ mod tests {
         let draft = Arc::new(Draft::plain());
         for index in 0..7 {
             let status = if index % 2 == 0 { "pending" } else { "completed" };
-            let session = Session::seeded(Arc::clone(&draft), now, LIFETIME, status);
+            let session = match status {
+                "pending" => Session::open(Arc::clone(&draft), now, LIFETIME, None),
+                _ => Session::closed(Arc::clone(&draft), now, LIFETIME, status),
+            };
             ledger.put(&space, SessionId::parse(&format!("scs-{index}")).unwrap(), session);
         }
         let walk = |status, limit| {

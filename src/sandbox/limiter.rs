@@ -64,15 +64,13 @@ impl Limits {
     /// No limit at all, for measuring something else.
     pub const NONE: Self = Self { endpoint: u32::MAX, token: u32::MAX, space: u32::MAX };
 
-    /// The limits that go by this name: `live`, `test` or `none`.
+    /// All of these, by name.
+    pub const NAMED: [(&str, Self); 3] = [("live", Self::LIVE), ("test", Self::TEST), ("none", Self::NONE)];
+
+    /// The limits that go by this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "live" => Some(Self::LIVE),
-            "test" => Some(Self::TEST),
-            "none" => Some(Self::NONE),
-            _ => None,
-        }
+        Self::NAMED.into_iter().find(|(known, _)| *known == name).map(|(_, limits)| limits)
     }
 }
 

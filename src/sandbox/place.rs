@@ -3,9 +3,10 @@
 //! Owns that it listens on loopback unless somebody insists. Refuses to start without saying what it is not.
 
 use std::io;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{self, Path, PathBuf};
 
-use super::tls::{NoCa, make_ca};
+use super::tls::{NoCa, find_or_make_ca};
 use super::{DEFAULT_TOKEN, PREFIX, Sandbox};
 use crate::server::{Address, Listener, Times, serve};
 
@@ -14,7 +15,7 @@ use crate::server::{Address, Listener, Times, serve};
 pub struct Place {
     /// The address; port 0 takes a free one.
     pub address: Address,
-    /// The folder for a throw-away authority; none means plain http.
+    /// The folder of a throw-away authority, which is made there unless it is there; none means plain http.
     pub tls: Option<PathBuf>,
     /// Whether other machines may reach it: they may then steer it too.
     pub beyond_loopback: bool,
@@ -44,7 +45,7 @@ pub enum CannotListen {
 pub struct Open {
     sandbox: Sandbox,
     listener: Listener,
-    https: bool,
+    ca_file: Option<PathBuf>,
 }
 
 impl Sandbox {
@@ -57,14 +58,15 @@ impl Sandbox {
         if !(address.is_local() || place.beyond_loopback) {
             return Err(CannotListen::NotLoopback(address.clone()));
         }
-        let tls = place.tls.as_deref().map(make_ca).transpose()?;
+        // Before anything is written: who cannot listen leaves the files of the one that does alone.
         let bound = Listener::bind(address).await;
         let mut listener = bound.map_err(|source| CannotListen::Bind { address: address.clone(), source })?;
-        let https = tls.is_some();
-        if let Some(tls) = tls {
-            listener = listener.with_tls(tls);
-        }
-        Ok(Open { sandbox: self.clone(), listener, https })
+        let Some(dir) = &place.tls else { return Ok(Open { sandbox: self.clone(), listener, ca_file: None }) };
+        listener = listener.with_tls(find_or_make_ca(dir)?);
+        let ca_file = dir.join("ca.pem");
+        // Whoever is told to trust it may stand elsewhere.
+        let ca_file = Some(path::absolute(&ca_file).unwrap_or(ca_file));
+        Ok(Open { sandbox: self.clone(), listener, ca_file })
     }
 }
 
@@ -75,26 +77,43 @@ impl Open {
         self.listener.address()
     }
 
-    /// What clients are given as Monime's base URL.
+    /// What clients on this machine are given as Monime's base URL.
     #[must_use]
     pub fn base_url(&self) -> String {
         match self.listener.address() {
-            Address::Tcp(address) => format!("{}://{address}", if self.https { "https" } else { "http" }),
+            Address::Tcp(address) => {
+                let scheme = if self.ca_file.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}", within_reach(*address))
+            }
             Address::Unix(_) => self.listener.address().to_string(),
         }
     }
 
-    /// The start-up line. It shows the token only if that is the well-known one.
+    /// What clients must trust, as an absolute path; none if the sandbox speaks plain http.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
+    /// The start-up lines, one fact to each. They show the token only if that is the well-known one.
     #[must_use]
     pub fn greeting(&self) -> String {
         let token = match self.sandbox.shared.settings.token.as_str() {
             DEFAULT_TOKEN => DEFAULT_TOKEN,
-            _ => "(yours)",
+            _ => "(the one you gave)",
         };
         let url = self.base_url();
+        let steered = match self.address() {
+            Address::Tcp(_) => format!("{url}{PREFIX}"),
+            Address::Unix(_) => format!("{PREFIX} on the same socket"),
+        };
+        let trust = self.ca_file.as_ref().map(|path| format!("\n  trust     {}", path.display()));
         format!(
-            "THIS IS NOT MONIME: a sandbox that plays Monime's checkout sessions; no money moves. \
-             Base URL {url}, token {token}, steered at {url}{PREFIX}"
+            "THIS IS NOT MONIME: a sandbox that plays Monime's checkout sessions; no money moves.\n  \
+             base URL  {url}\n  \
+             token     {token}\n  \
+             steer it  {steered}{}",
+            trust.unwrap_or_default()
         )
     }
 
@@ -102,4 +121,14 @@ impl Open {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         serve(self.listener, self.sandbox.service(), Times::default(), stop).await;
     }
+}
+
+/// Nobody can be told to connect to "any address": there, loopback answers too.
+fn within_reach(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback =
+            if address.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(Ipv6Addr::LOCALHOST) };
+        address.set_ip(loopback);
+    }
+    address
 }

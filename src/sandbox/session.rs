@@ -17,6 +17,10 @@ use crate::monime::{Final, SessionId, SpaceId};
 
 /// `expireTime` is `createTime` and one hour, unless the settings say otherwise.
 pub(super) const LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How a session can settle.
+pub const OUTCOMES: [Final; 3] = [Final::Completed, Final::Cancelled, Final::Expired];
+/// The status of a session that did not settle yet.
+pub(super) const PENDING: &str = "pending";
 /// What stands before the id where no URL was given; RFC 2606 keeps the name from ever being anybody's.
 const PAGE: &str = "https://checkout.sandbox.invalid";
 
@@ -86,12 +90,10 @@ impl Session {
         }
     }
 
-    /// A session that shows `status` whatever the clock says; `pending` makes one that is open.
-    pub(super) fn seeded(draft: Arc<Draft>, now: Instant, lifetime: Duration, status: &str) -> Self {
+    /// A session that shows `status` whatever the clock says.
+    pub(super) fn closed(draft: Arc<Draft>, now: Instant, lifetime: Duration, status: &str) -> Self {
         let mut session = Self::open(draft, now, lifetime, None);
-        if status != "pending" {
-            session.state = State::Closed(Cow::Owned(status.to_owned()));
-        }
+        session.state = State::Closed(Cow::Owned(status.to_owned()));
         session
     }
 
@@ -101,7 +103,7 @@ impl Session {
             State::Closed(status) => status,
             State::Open { settles: Some((at, outcome)), .. } if *at <= now && *at <= self.expires => outcome.as_str(),
             State::Open { .. } if self.expires <= now => Final::Expired.as_str(),
-            State::Open { .. } => "pending",
+            State::Open { .. } => PENDING,
         }
     }
 
@@ -121,7 +123,7 @@ impl Session {
     pub(super) fn is_deletable(&self, now: Instant) -> bool {
         match self.status(now) {
             "cancelled" => true,
-            "pending" => matches!(self.state, State::Open { started: false, .. }),
+            PENDING => matches!(self.state, State::Open { started: false, .. }),
             _ => false,
         }
     }
@@ -156,7 +158,7 @@ impl Session {
 /// Reads how a session settles, as Monime writes it: `completed`, `cancelled` or `expired`.
 #[must_use]
 pub fn outcome(text: &str) -> Option<Final> {
-    [Final::Completed, Final::Cancelled, Final::Expired].into_iter().find(|known| known.as_str() == text)
+    OUTCOMES.into_iter().find(|known| known.as_str() == text)
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use tower::ServiceExt;
 
 use super::*;
 
+// What somebody meets who has only curl.
+mod by_hand;
+
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
