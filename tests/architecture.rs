@@ -84,7 +84,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("memchr", &["secret"]),
     ("secrecy", &["secret"]),
     ("zeroize", &["secret", "config"]),
-    ("pin_project_lite", &["gateway"]),
+    ("pin_project_lite", &["server", "gateway"]),
     // What the operator says and sees.
     ("anstyle", &["cli"]),
     ("clap", &["cli"]),

@@ -59,8 +59,8 @@ pub(super) fn run(config: Config, err: &mut impl Write) -> io::Result<u8> {
                 let ended = signals.over(|stop| gateway.serve(async { stop.await.unwrap_or_default() })).await;
                 if ended.is_none() {
                     tracing::warn!("stopped at once by a second signal; what was under way is cut off");
-                    return Ok(FAILED);
                 }
+                // Ended as it was told to: an orchestrator must not take that for a crash.
                 Ok(OK)
             }
             Err(error) => cannot_start(&error, err),
@@ -89,9 +89,6 @@ pub(super) fn run_sandbox(args: SandboxArgs, out: &mut impl Write, err: &mut imp
     })
 }
 
-<<<<<<< HEAD
-pub(super) fn start_log(settings: &Log) -> Result<impl Drop + use<>, Box<dyn std::error::Error>> {
-=======
 fn greet(open: &Open, token: &str, out: &mut impl Write) -> io::Result<()> {
     let mut words = open.greeting();
     if let Some(command) = gateway_command(open, token) {
@@ -103,8 +100,7 @@ fn greet(open: &Open, token: &str, out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-fn start_log(settings: &Log) -> Result<impl Drop + use<>, Box<dyn std::error::Error>> {
->>>>>>> sandbox2
+pub(super) fn start_log(settings: &Log) -> Result<impl Drop + use<>, Box<dyn std::error::Error>> {
     Ok(log::start(settings.format, EnvFilter::try_new(&settings.level)?)?)
 }
 
