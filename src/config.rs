@@ -51,8 +51,6 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is logged.
     pub log: Log,
-    /// Whether a secret's file may be readable by everyone on the machine.
-    pub allow_world_readable_secrets: bool,
     /// The same as written, redacted, with who set each key.
     pub effective: Effective,
 }
@@ -171,7 +169,6 @@ impl Config {
             max_in_flight: max_in_flight?,
             shutdown: shutdown?,
             log: log?,
-            allow_world_readable_secrets: raw.security.allow_world_readable_secrets,
             effective,
         })
     }

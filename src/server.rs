@@ -29,19 +29,36 @@ use listener::{Stream, is_passing};
 /// How long accepting rests after an error that more accepting would only repeat, such as a full descriptor table.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// What a server serves: always ready, never failing, cheap to clone.
+pub trait HttpService:
+    Service<Request<Incoming>, Response = Response<Self::Body>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The body of its answers.
+    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type Body = B;
+}
+
 /// Serves `listener` until `stop` resolves, then drains.
 ///
 /// Draining accepts what the kernel had already queued, closes the listener, lets every request in progress finish and
 /// closes idle connections. Returns when the last connection ended. It has no deadline of its own: wrap it in one;
 /// dropping the future aborts what is left.
-pub async fn serve<S, B>(mut listener: Listener, service: S, times: Times, stop: impl Future<Output = ()>)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+pub async fn serve<S: HttpService>(mut listener: Listener, service: S, times: Times, stop: impl Future<Output = ()>) {
     let (drain, draining) = watch::channel(false);
     let connection = Connection { service, times, draining, tls: listener.tls() };
     let mut connections = JoinSet::new();
@@ -65,14 +82,7 @@ where
     while connections.join_next().await.is_some() {}
 }
 
-fn spawn<S, B>(connections: &mut JoinSet<()>, connection: &Connection<S>, stream: Stream)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+fn spawn<S: HttpService>(connections: &mut JoinSet<()>, connection: &Connection<S>, stream: Stream) {
     let connection = connection.clone();
     match stream {
         Stream::Tcp(stream) => connections.spawn(connection.run(stream)),

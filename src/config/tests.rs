@@ -108,7 +108,6 @@ fn the_environment_alone_is_enough_and_the_rest_is_default() {
     assert_eq!(config.max_in_flight, 1024);
     assert_eq!(config.shutdown, Shutdown { delay: Duration::ZERO, timeout: seconds(20) });
     assert_eq!(config.log, Log { format: Format::Json, level: "info".into() });
-    assert!(!config.allow_world_readable_secrets);
     assert!(!format!("{config:?}").contains("mon_unit"));
 }
 

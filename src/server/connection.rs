@@ -5,7 +5,6 @@
 //! common range it is the service that refuses, in words of its own.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::pending;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use pin_project_lite::pin_project;
@@ -23,7 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, interval_at, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
-use tower::Service;
+
+use super::HttpService;
 
 /// Field lines that HTTP/1 parsing accepts: above the 100 that the service allows, so that its 431 is the one seen.
 const HTTP1_MAX_FIELDS: usize = 128;
@@ -101,14 +101,7 @@ impl Default for Times {
 
 // === impl Connection ===
 
-impl<S, B> Connection<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+impl<S: HttpService> Connection<S> {
     pub(super) async fn run<I>(mut self, io: I)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -198,10 +191,7 @@ fn protocol() -> Builder<TokioExecutor> {
 
 // === impl Announced ===
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Announced<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
-{
+impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Announced<S> {
     type Response = S::Response;
     type Error = Infallible;
     type Future = Call<S::Future>;

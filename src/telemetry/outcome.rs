@@ -20,10 +20,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 7] =
-        [Self::Hit, Self::Stale, Self::Joined, Self::Pending, Self::Miss, Self::Refused, Self::Error];
-
     /// The word for log fields and metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {

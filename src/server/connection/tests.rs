@@ -3,6 +3,7 @@
 use std::future::ready;
 
 use bytes::Bytes;
+use http::Response;
 use http_body_util::{Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch::Sender;
