@@ -35,6 +35,9 @@ pub(super) struct SandboxArgs {
     /// How they settle
     #[arg(long, default_value = "completed", value_parser = known(OUTCOMES.map(Final::as_str), sandbox::outcome))]
     outcome: Final,
+    /// Answer every id that nobody made as a session that settled like this; for load tests, with --limits none
+    #[arg(long, value_parser = known(OUTCOMES.map(Final::as_str), sandbox::outcome))]
+    invent: Option<Final>,
     /// How fast it may be asked: as a live token, as a test token, or without limit
     #[arg(long, default_value = "live", value_parser = known(Limits::NAMED.map(|(name, _)| name), Limits::named))]
     limits: Limits,
@@ -70,9 +73,15 @@ pub(super) fn run(config: Config, err: &mut impl Write) -> io::Result<u8> {
 
 /// Starts the stand-in Monime alone.
 pub(super) fn run_sandbox(args: SandboxArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
-    let SandboxArgs { listen, token, settle_after, outcome, limits, tls, beyond_loopback } = args;
-    let settings =
-        sandbox::Settings { token: token.clone(), settle_after, outcome, limits, ..sandbox::Settings::default() };
+    let SandboxArgs { listen, token, settle_after, outcome, invent, limits, tls, beyond_loopback } = args;
+    let settings = sandbox::Settings {
+        token: token.clone(),
+        settle_after,
+        outcome,
+        limits,
+        invent,
+        ..sandbox::Settings::default()
+    };
     runtime()?.block_on(async {
         let signals = Signals::take()?;
         let place = Place { address: listen, tls, beyond_loopback };
