@@ -106,6 +106,9 @@ impl Sources {
                 let path = key.to_ascii_lowercase().replace("__", ".");
                 let source = format!("environment variable {name}");
                 layer.0.extend(Inspector { root, source, problems }.text(&path, text).map(|value| (path, value)));
+            } else if let Some(key) = misspelt(name) {
+                let source = format!("environment variable {name}");
+                problems.add(name, &source, "begins with one underscore", format!("write {PREFIX}{key}"));
             }
         }
         layer
@@ -129,6 +132,11 @@ impl Sources {
         }
         layer
     }
+}
+
+/// What a variable means that was to be one of ours: `MONIGATE_LOG__LEVEL` is, and Kubernetes' `MONIGATE_PORT` is not.
+fn misspelt(name: &str) -> Option<&str> {
+    name.strip_prefix("MONIGATE_").filter(|key| key.contains("__"))
 }
 
 /// The variable that sets a key.

@@ -245,3 +245,12 @@ fn a_pipe_is_no_file_and_nobody_waits_for_it() {
     let problems = Config::load(&Sources { files: vec![pipe], ..environment(&[]) }).unwrap_err();
     assert!(problems.to_string().contains("not a regular file"), "{problems}");
 }
+
+#[test]
+fn a_variable_that_lost_an_underscore_is_not_ignored_in_silence() {
+    let problems = Config::load(&environment(&[("MONIGATE_LOG__LEVEL", "debug")])).unwrap_err();
+    let problem = problems.iter().next().unwrap();
+    assert_eq!((problem.key.as_str(), problem.fix.as_str()), ("MONIGATE_LOG__LEVEL", "write MONIGATE__LOG__LEVEL"));
+    Config::load(&environment(&[("MONIGATE_PORT", "tcp://10.0.0.1:80"), ("MONIGATE_SERVICE_HOST", "10.0.0.1")]))
+        .unwrap();
+}
