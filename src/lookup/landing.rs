@@ -123,22 +123,20 @@ impl Error {
 /// What a landing does to the store; called inside the flights' lock, by the current flight only.
 fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
     let now = Instant::now();
-    let verdict = answer.verdict();
-    let supersedes = match verdict {
-        Verdict::Final(_) => None,
-        Verdict::Pending | Verdict::Unknown | Verdict::Absent => shared.store.fresh(key.as_ref(), now),
-        Verdict::Word => return Landed { answer: Arc::new(answer), how: How::Passed },
-    };
-    if let Some(kept) = supersedes.filter(|kept| kept.verdict() == Verdict::Final(Final::Completed)) {
-        shared.metrics.status_regressions.inc();
-        tracing::warn!(verdict = verdict.as_str(), "Monime's answer went back behind a completed one, which is kept");
-        return Landed { answer: kept, how: How::Kept };
-    }
-    if matches!(verdict, Verdict::Final(Final::Cancelled | Final::Expired)) {
-        let kept = shared.store.fresh(key.as_ref(), now);
-        if kept.is_some_and(|kept| kept.verdict() == Verdict::Final(Final::Completed)) {
+    let completed = |kept: &Arc<Answer>| kept.verdict() == Verdict::Final(Final::Completed);
+    match (answer.verdict(), shared.store.fresh(key.as_ref(), now).filter(completed)) {
+        // It is about the request, not about the session.
+        (Verdict::Word, _) => return Landed { answer: Arc::new(answer), how: How::Passed },
+        (verdict @ (Verdict::Pending | Verdict::Unknown | Verdict::Absent), Some(kept)) => {
+            shared.metrics.status_regressions.inc();
+            let verdict = verdict.as_str();
+            tracing::warn!(verdict, "Monime's answer went back behind a completed one, which is kept");
+            return Landed { answer: kept, how: How::Kept };
+        }
+        (Verdict::Final(Final::Cancelled | Final::Expired), Some(_)) => {
             tracing::warn!("Monime revised a completed session, and is believed: both words are final");
         }
+        (Verdict::Final(_) | Verdict::Pending | Verdict::Unknown | Verdict::Absent, _) => {}
     }
     // Kept or not, Monime's newest word ends what was kept: telling the old one again would show callers both by turns.
     let answer = Arc::new(answer);
