@@ -144,7 +144,11 @@ fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::
     let Process { environment, out, err, colour } = process;
     let environment = std::mem::take(environment);
     match command {
-        Command::Run(settings) => with_config(settings, environment, err, |config, err| serve::run(config, err)),
+        Command::Run(settings) => {
+            // Before anything that takes time: a signal that comes meanwhile is to end it in order, too.
+            let (runtime, signals) = serve::prepare()?;
+            with_config(settings, environment, err, |config, err| serve::run(&runtime, signals, config, err))
+        }
         Command::Get { id, space, settings } => {
             with_config(settings, environment, err, |config, err| ask::get(config, &id, space.as_deref(), out, err))
         }

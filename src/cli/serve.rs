@@ -12,6 +12,7 @@ use monigate::sandbox::{self, CannotListen, DEFAULT_TOKEN, Limits, OUTCOMES, Ope
 use monigate::server::Address;
 use monigate::telemetry::log;
 use monigate::{CannotStart, Monigate};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::Signals;
@@ -49,14 +50,22 @@ pub(super) struct SandboxArgs {
     beyond_loopback: bool,
 }
 
+/// A runtime whose signals are taken over.
+pub(super) fn prepare() -> io::Result<(Runtime, Signals)> {
+    let runtime = runtime()?;
+    let entered = runtime.enter();
+    let signals = Signals::take()?;
+    drop(entered);
+    Ok((runtime, signals))
+}
+
 /// Starts the gateway and serves until it is told to stop.
-pub(super) fn run(config: Config, err: &mut impl Write) -> io::Result<u8> {
+pub(super) fn run(runtime: &Runtime, signals: Signals, config: Config, err: &mut impl Write) -> io::Result<u8> {
     let _flush_at_the_end = match start_log(&config.log) {
         Ok(guard) => guard,
         Err(error) => return writeln!(err, "monigate: {error}").map(|()| FAILED),
     };
-    runtime()?.block_on(async {
-        let signals = Signals::take()?;
+    runtime.block_on(async {
         match Monigate::bind(config).await {
             Ok(gateway) => {
                 let ended = signals.over(|stop| gateway.serve(async { stop.await.unwrap_or_default() })).await;
