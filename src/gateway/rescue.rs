@@ -77,8 +77,7 @@ fn rescued(error: Error) -> Served {
         Error::Refused(refused) => refuse(refused),
         Error::Overloaded => overloaded(None),
         Error::OutOfPatience => fail(UPSTREAM_TIMEOUT, None),
-        Error::Lookup(error) if matches!(*error, lookup::Error::Overloaded) => overloaded(Some(error)),
-        Error::Lookup(error) => lookup_failed(error),
+        Error::Lookup(error) => lookup_failed(&error),
     }
 }
 
@@ -101,22 +100,18 @@ const INTERNAL: Row = Row(
 const UPSTREAM_TIMEOUT: Row =
     Row(StatusCode::GATEWAY_TIMEOUT, "gateway_upstream_timeout", "Monime did not answer in time. Try again.");
 
-fn lookup_failed(error: Arc<lookup::Error>) -> Served {
-    let row = match &*error {
-        lookup::Error::Unusable(flaw, _) => unusable(*flaw),
-        lookup::Error::Failed(failure) => upstream_failed(failure),
-        lookup::Error::Overloaded => OVERLOADED,
-        lookup::Error::Lost => INTERNAL,
-    };
-    let diagnostics = match &*error {
-        lookup::Error::Unusable(flaw, diagnostics) => Some((*flaw, diagnostics.clone())),
-        lookup::Error::Failed(_) | lookup::Error::Overloaded | lookup::Error::Lost => None,
-    };
-    let mut served = fail(row, Some(error));
-    if let Some((flaw, diagnostics)) = diagnostics {
-        pass_on(&mut served, flaw, &diagnostics);
+fn lookup_failed(error: &Arc<lookup::Error>) -> Served {
+    let cause = Some(Arc::clone(error));
+    match &**error {
+        lookup::Error::Unusable(flaw, diagnostics) => {
+            let mut served = fail(unusable(*flaw), cause);
+            pass_on(&mut served, *flaw, diagnostics);
+            served
+        }
+        lookup::Error::Failed(failure) => fail(upstream_failed(failure), cause),
+        lookup::Error::Overloaded => overloaded(cause),
+        lookup::Error::Lost => fail(INTERNAL, cause),
     }
-    served
 }
 
 fn upstream_failed(failure: &Failure) -> Row {
