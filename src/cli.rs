@@ -21,6 +21,7 @@ use monigate::secret::redact;
 use tokio::runtime::Runtime;
 
 use serve::SandboxArgs;
+use signals::Signals;
 
 /// It went well.
 const OK: u8 = 0;
@@ -146,7 +147,7 @@ fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::
     match command {
         Command::Run(settings) => {
             // Before anything that takes time: a signal that comes meanwhile is to end it in order, too.
-            let (runtime, signals) = serve::prepare()?;
+            let (runtime, signals) = Signals::take()?;
             with_config(settings, environment, err, |config, err| serve::run(&runtime, signals, config, err))
         }
         Command::Get { id, space, settings } => {

@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 pub use effective::Effective;
 pub use problems::{Problem, Problems};
-pub use sources::{Flag, Sources};
+pub use sources::{Flag, Sources, TOKEN_VARIABLE};
 
 use crate::lookup::Ttl;
 use crate::monime::{SpaceId, Version};

@@ -12,14 +12,14 @@ use std::io::{self, Write};
 use std::pin::pin;
 
 use monigate::Monigate;
-use monigate::config::{Config, Flag, Sources};
+use monigate::config::{Config, Flag, Sources, TOKEN_VARIABLE};
 use monigate::sandbox::{self, DEFAULT_TOKEN, Place, Sandbox};
 use monigate::server::Address;
 use monigate::telemetry::log;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::Signals;
-use super::{FAILED, OK, runtime};
+use super::{FAILED, OK};
 use pen::Pen;
 use tour::Tour;
 
@@ -40,8 +40,8 @@ pub(super) fn run(once: bool, colour: bool, out: &mut impl Write, err: &mut impl
     // Only what goes wrong: the tour is for reading. Where logging runs already, that is as good.
     let _flush_at_the_end = log::start(log::Format::Text, EnvFilter::new("warn"));
     let mut pen = Pen::new(out, colour);
-    let done = runtime()?.block_on(async {
-        let signals = Signals::take()?;
+    let (runtime, signals) = Signals::take()?;
+    let done = runtime.block_on(async {
         signals.over(|stop| show(once, &mut pen, async { stop.await.unwrap_or_default() })).await.unwrap_or(Ok(()))
     });
     match done {
@@ -91,7 +91,7 @@ fn config(base_url: &str) -> Result<Config, Trouble> {
     let space = format!("monime.default_space={SPACE}");
     let addresses = ["listen.address=127.0.0.1:0", "admin.address=127.0.0.1:0"];
     let flags = [base_url.as_str(), &space].into_iter().chain(addresses).map(set).collect();
-    let token = ("MONIGATE__MONIME__TOKEN".to_owned(), DEFAULT_TOKEN.to_owned());
+    let token = (TOKEN_VARIABLE.to_owned(), DEFAULT_TOKEN.to_owned());
     Config::load(&Sources { files: Vec::new(), environment: BTreeMap::from([token]), flags })
         .map_err(|problems| problems.to_string().into())
 }

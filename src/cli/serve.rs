@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use monigate::config::{Config, Log};
+use monigate::config::{Config, Log, TOKEN_VARIABLE};
 use monigate::monime::Final;
 use monigate::sandbox::{self, CannotListen, DEFAULT_TOKEN, Limits, OUTCOMES, Open, Place, Sandbox};
 use monigate::server::Address;
@@ -16,10 +16,7 @@ use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::Signals;
-use super::{FAILED, OK, runtime};
-
-/// The variable that gives a gateway its token.
-const TOKEN: &str = "MONIGATE__MONIME__TOKEN";
+use super::{FAILED, OK};
 
 /// How the sandbox plays, and where.
 #[derive(Args)]
@@ -48,15 +45,6 @@ pub(super) struct SandboxArgs {
     /// Listen on an address that other machines can reach; they can then steer it
     #[arg(long)]
     beyond_loopback: bool,
-}
-
-/// A runtime whose signals are taken over.
-pub(super) fn prepare() -> io::Result<(Runtime, Signals)> {
-    let runtime = runtime()?;
-    let entered = runtime.enter();
-    let signals = Signals::take()?;
-    drop(entered);
-    Ok((runtime, signals))
 }
 
 /// Starts the gateway and serves until it is told to stop.
@@ -91,8 +79,8 @@ pub(super) fn run_sandbox(args: SandboxArgs, out: &mut impl Write, err: &mut imp
         invent,
         ..sandbox::Settings::default()
     };
-    runtime()?.block_on(async {
-        let signals = Signals::take()?;
+    let (runtime, signals) = Signals::take()?;
+    runtime.block_on(async {
         let place = Place { address: listen, tls, beyond_loopback };
         match Sandbox::new(settings).open(&place).await {
             Ok(open) => {
@@ -111,7 +99,7 @@ fn greet(open: &Open, token: &str, out: &mut impl Write) -> io::Result<()> {
     let mut words = open.greeting();
     if let Some(command) = gateway_command(open, token) {
         let whose = if token == DEFAULT_TOKEN { "" } else { ", with your token in " };
-        let name = if token == DEFAULT_TOKEN { "" } else { TOKEN };
+        let name = if token == DEFAULT_TOKEN { "" } else { TOKEN_VARIABLE };
         words = format!("{words}\n\nA gateway in front of it, from another terminal{whose}{name}:\n\n{command}");
     }
     writeln!(out, "{words}")?;
@@ -145,7 +133,7 @@ fn gateway_command(open: &Open, token: &str) -> Option<String> {
     if !within_reach {
         return None;
     }
-    let token = if token == DEFAULT_TOKEN { format!("{TOKEN}={token} ") } else { String::new() };
+    let token = if token == DEFAULT_TOKEN { format!("{TOKEN_VARIABLE}={token} ") } else { String::new() };
     let ca = open.ca_file().map(|path| format!(" --set {}", quoted(&format!("monime.ca_file={}", path.display()))));
     let ca = ca.unwrap_or_default();
     Some(format!("{token}monigate run --set monime.base_url={url}{ca} --set monime.default_space=spc-demo"))

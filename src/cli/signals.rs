@@ -5,8 +5,11 @@
 
 use std::io;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+
+use super::runtime;
 
 /// The handlers, in place from the moment this exists.
 #[derive(Debug)]
@@ -17,13 +20,17 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over. Must be called within a runtime.
-    pub(super) fn take() -> io::Result<Self> {
-        Ok(Self {
+    /// A runtime, and the signals of the process taken over by it.
+    pub(super) fn take() -> io::Result<(Runtime, Self)> {
+        let runtime = runtime()?;
+        let entered = runtime.enter();
+        let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
-        })
+        };
+        drop(entered);
+        Ok((runtime, signals))
     }
 
     /// Runs `work`, which is given the first signal as a future; returns none if a second one ended it.

@@ -19,7 +19,7 @@ use super::shape::Inspector;
 /// itself for a Service of this name.
 pub(super) const PREFIX: &str = "MONIGATE__";
 /// The variable that may hold the token.
-pub(super) const TOKEN_VARIABLE: &str = "MONIGATE__MONIME__TOKEN";
+pub const TOKEN_VARIABLE: &str = "MONIGATE__MONIME__TOKEN";
 /// The key that this variable would set, if the token were a setting.
 pub(super) const TOKEN_KEY: &str = "monime.token";
 /// Who set a value that nobody set.

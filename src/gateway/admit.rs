@@ -2,11 +2,10 @@
 //!
 //! Who finds no place is refused at once: queueing for a place to queue would only hide the overload.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tower::Service;
 
@@ -33,7 +32,7 @@ where
 {
     type Response = S::Response;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, Error>> + Send>>;
+    type Future = BoxFuture<'static, Result<S::Response, Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)

@@ -3,13 +3,12 @@
 //! A hit is one plain function: it reads the request where it lies, reads the store once, copies a header map and a
 //! pointer to the body, and is done within the call. Only what is not in memory is copied and passed down.
 
-use std::future::{Future, Ready, ready};
-use std::pin::Pin;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::Either;
+use futures_util::future::{BoxFuture, Either};
 use http::Request;
 use http_body::Body;
 use tokio::time::timeout;
@@ -52,7 +51,7 @@ pub(super) struct Ask<F> {
     lookups: Lookups<F>,
 }
 
-type Later<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+type Later<T> = BoxFuture<'static, Result<T, Error>>;
 
 // === impl Recall ===
 

@@ -4,13 +4,12 @@
 //! the roots it was given, and any TLS provider but aws-lc-rs.
 
 use std::error::Error;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::Empty;
@@ -114,7 +113,7 @@ impl Client {
 impl Service<Request<Empty<Bytes>>> for Client {
     type Response = Response<Incoming>;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         Poll::Ready(Ok(()))
@@ -156,7 +155,7 @@ fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, NoClient> {
 impl Service<Uri> for Connect {
     type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx)

@@ -2,11 +2,10 @@
 //!
 //! Dropping what is below is how it is stopped, so everything below must be cancel-safe.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 use tower::Service;
 
@@ -37,7 +36,7 @@ where
 {
     type Response = S::Response;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, Failure>> + Send>>;
+    type Future = BoxFuture<'static, Result<S::Response, Failure>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)

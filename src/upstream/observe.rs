@@ -1,10 +1,9 @@
 //! A layer that counts what was sent to Monime and how long it took.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tower::Service;
 
@@ -39,7 +38,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+    type Future = BoxFuture<'static, Result<Reply, Failure>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)

@@ -7,15 +7,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::io::Read as _;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
+use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body;
@@ -76,7 +75,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+    type Future = BoxFuture<'static, Result<Reply, Failure>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)

@@ -1,5 +1,7 @@
 //! What of Monime's answer is let in, and what of a lookup is let out: the layer alone, in front of a scripted wire.
 
+use std::pin::Pin;
+
 use http::header::{AUTHORIZATION, HeaderName};
 use http_body_util::Full;
 use tower::{ServiceExt, service_fn};
