@@ -24,7 +24,7 @@ pub use effective::Effective;
 pub use problems::{Problem, Problems};
 pub use sources::{Flag, Sources, TOKEN_VARIABLE};
 
-use crate::lookup::Ttl;
+use crate::lookup::Lifetimes;
 use crate::monime::{SpaceId, Version};
 use crate::secret::Secret;
 use crate::server::Address;
@@ -83,8 +83,8 @@ pub struct Monime {
 pub struct Cache {
     /// The most memory that kept answers may take, in bytes.
     pub max_size: u64,
-    /// How long each kind of answer is fresh.
-    pub ttl: Ttl,
+    /// How long each kind of answer is fresh, and how long it may stand in after that.
+    pub lifetimes: Lifetimes,
     /// Whether a caller's `no-cache` asks Monime again.
     pub callers_may_refresh: bool,
 }

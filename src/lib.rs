@@ -37,22 +37,18 @@ use std::future::{Future, pending};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use admin::{Admin, AdminService, Memory, Readiness};
+use admin::{Admin, AdminService, Readiness};
 use config::{Config, Shutdown};
 use gateway::Terms;
-use lookup::{Lookups, Purge};
+use lookup::{Lookups, Memory, Purge};
 use monime::TokenKind;
 use server::{Address, Listener, Times};
 use telemetry::Metrics;
 use upstream::{Client, Upstream};
-
-/// How often memory is swept: often enough that what is gone does not stay, seldom enough to cost nothing.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// A gateway that has its sockets and is ready to serve.
 #[derive(Debug)]
@@ -121,7 +117,8 @@ impl Parts {
         let client = Client::new(monime.origin, monime.ca_pem.as_deref(), monime.timeouts.connect)?;
         let upstream = upstream::upstream(client, token, monime.timeouts, Arc::clone(&metrics));
         let limits = lookup::Limits { max_size: cache.max_size, max_flights: max_in_flight, rate };
-        let lookups = Lookups::new(upstream, limits, cache.ttl, Arc::clone(&metrics));
+        let memory = Memory::new(limits, Arc::clone(&metrics));
+        let lookups = Lookups::new(upstream, memory, cache.lifetimes);
         let terms = Terms {
             default_space: monime.default_space,
             spaces: monime.spaces,
@@ -186,7 +183,7 @@ impl Monigate {
         // Neither of the two ends by itself.
         let beside = async {
             let operators = server::serve(admin_listener, admin, Times::default(), pending());
-            tokio::join!(lookup::sweep_every(parts.lookups, SWEEP), operators).0
+            tokio::join!(parts.lookups.memory().clone().tend(), operators).0
         };
         let hard_limit = async {
             // Without a sender there is nothing to limit.
@@ -213,7 +210,7 @@ async fn bind(key: &'static str, address: Address) -> Result<Listener, CannotSta
 }
 
 fn operators_side(parts: &Parts, readiness: Readiness, local: bool) -> AdminService {
-    let memory = Arc::new(OperatorsMemory(parts.lookups.clone()));
+    let memory = Arc::new(OperatorsMemory(parts.lookups.memory().clone()));
     let config = parts.config.to_json().into();
     AdminService::new(Admin { local, readiness, metrics: Arc::clone(&parts.metrics), config, memory })
 }
@@ -228,9 +225,9 @@ fn warn_about(kind: TokenKind) {
 
 /// What the admin listener may do to the lookups.
 #[derive(Debug)]
-struct OperatorsMemory(Lookups<Upstream>);
+struct OperatorsMemory(Memory);
 
-impl Memory for OperatorsMemory {
+impl admin::Memory for OperatorsMemory {
     fn purge(&self, purge: &Purge) -> u64 {
         self.0.purge(purge)
     }

@@ -7,17 +7,16 @@
 mod answer;
 mod flight;
 mod landing;
+mod lifetimes;
+mod memory;
 mod pending;
 mod store;
-mod ttl;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::convert::Infallible;
 use std::future::{Future, ready};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures_util::future::Either;
 use tokio::time::Instant;
@@ -25,27 +24,15 @@ use tower::Service;
 
 pub use answer::{Answer, Diagnostics};
 pub(crate) use answer::{CACHE_STATUS, X_REQUEST_ID};
+pub use lifetimes::{Lifetimes, StaleIfError, Ttl};
+pub use memory::{Limits, Memory, Purge};
 pub use pending::PollAfter;
-pub use ttl::Ttl;
 
-use crate::monime::{Flaw, Key, KeyRef, SessionId, SpaceId};
-use crate::telemetry::{Metrics, Outcome};
+use crate::monime::{Flaw, Key, KeyRef};
+use crate::telemetry::Outcome;
 use crate::upstream::{Failure, Fetch, Reply};
-use flight::{Boarded, Flights};
-use landing::{Landing, Seat, fly, wait};
-use pending::PendingKeys;
-use store::Store;
-
-/// What lookups may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of memory for kept answers.
-    pub max_size: u64,
-    /// Flights at a time.
-    pub max_flights: usize,
-    /// Lookups a second that Monime grants; it only paces what callers are told about polling.
-    pub rate: u32,
-}
+use flight::Boarded;
+use landing::{Seat, fly, wait};
 
 /// Looks sessions up; clones share the memory. `F` is whoever can ask Monime.
 #[derive(Debug)]
@@ -56,13 +43,8 @@ pub struct Lookups<F> {
 #[derive(Debug)]
 struct Shared<F> {
     fetch: F,
-    store: Store,
-    ttl: Ttl,
-    flights: Flights<Landing>,
-    pending: PendingKeys,
-    /// How the last flight came out, and when.
-    last_landing: Mutex<Option<(&'static str, Instant)>>,
-    metrics: Arc<Metrics>,
+    lifetimes: Lifetimes,
+    memory: Memory,
 }
 
 /// What one caller is told.
@@ -93,17 +75,6 @@ pub enum Error {
     Lost,
 }
 
-/// What a purge takes out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purge {
-    /// One session, in all its versions.
-    Session(SpaceId, SessionId),
-    /// A whole space.
-    Space(SpaceId),
-    /// Everything.
-    All,
-}
-
 // === impl Lookups ===
 
 impl<F> Clone for Lookups<F> {
@@ -117,19 +88,29 @@ where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
-    /// An empty memory in front of `fetch`.
+    /// Lookups in `memory`, and by `fetch` for what is not there.
     #[must_use]
-    pub fn new(fetch: F, limits: Limits, ttl: Ttl, metrics: Arc<Metrics>) -> Self {
-        let store = Store::new(limits.max_size, &ttl, Arc::clone(&metrics));
-        let (flights, pending) = (Flights::new(limits.max_flights), PendingKeys::new(limits.rate));
-        let shared = Shared { fetch, store, ttl, flights, pending, last_landing: Mutex::default(), metrics };
-        Self { shared: Arc::new(shared) }
+    pub fn new(fetch: F, memory: Memory, lifetimes: Lifetimes) -> Self {
+        Self { shared: Arc::new(Shared { fetch, lifetimes, memory }) }
+    }
+
+    /// What these lookups remember.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.shared.memory
     }
 
     /// The kept answer, if it is fresh. Allocates nothing and waits for nobody.
     #[must_use]
     pub fn recall(&self, key: KeyRef<'_>) -> Option<Arc<Answer>> {
-        self.shared.store.fresh(key, Instant::now())
+        self.shared.memory.inner().store.fresh(key, Instant::now())
+    }
+
+    /// The kept answer, fresh or stale: for a caller who would otherwise be told that Monime failed.
+    #[must_use]
+    pub fn stand_in(&self, key: KeyRef<'_>) -> Option<Told> {
+        let answer = self.shared.memory.inner().store.kept(key, Instant::now())?;
+        Some(Told { answer, outcome: Outcome::Stale, stored: false })
     }
 
     /// Joins the current flight for `key`, or starts one. With `refresh`, a fresh answer in memory does not do.
@@ -140,8 +121,8 @@ where
     /// # Panics
     /// Outside a tokio runtime: a flight is a task of its own.
     pub fn ask(&self, key: Key, refresh: bool) -> impl Future<Output = Result<Told, Arc<Error>>> + Send + use<F> {
-        let store = &self.shared.store;
-        let boarded = self.shared.flights.board(key, |key| match refresh {
+        let memory::Inner { store, flights, .. } = self.shared.memory.inner();
+        let boarded = flights.board(key, |key| match refresh {
             true => None,
             false => store.fresh(key.as_ref(), Instant::now()),
         });
@@ -154,53 +135,5 @@ where
                 Either::Right(wait(waiting, Seat::Leads))
             }
         }
-    }
-
-    /// Takes answers out of memory, and keeps flights that are under way from storing theirs. Returns how many
-    /// answers were removed.
-    pub fn purge(&self, purge: &Purge) -> u64 {
-        let matches = |key: &Key| match purge {
-            Purge::Session(space, id) => key.space == *space && key.id == *id,
-            Purge::Space(space) => key.space == *space,
-            Purge::All => true,
-        };
-        self.shared.flights.ground(matches);
-        self.shared.store.remove_all(matches)
-    }
-
-    /// When callers of a pending session should ask again.
-    #[must_use]
-    pub fn poll_after(&self) -> PollAfter {
-        self.shared.pending.poll_after(Instant::now())
-    }
-
-    /// How the last flight came out, as its verdict's or its failure's word, and how long ago.
-    #[must_use]
-    pub fn last_landing(&self) -> Option<(&'static str, Duration)> {
-        let last = *self.shared.last_landing.lock().unwrap_or_else(PoisonError::into_inner);
-        last.map(|(word, at)| (word, at.elapsed()))
-    }
-
-    /// Lets the store drop what it must and reports sizes. To be called every second or so: the store does not sweep
-    /// by itself.
-    pub fn sweep(&self) {
-        self.shared.store.sweep();
-        let metrics = &self.shared.metrics;
-        metrics.cache_entries.set(i64::try_from(self.shared.store.entries()).unwrap_or(i64::MAX));
-        metrics.cache_weight.set(i64::try_from(self.shared.store.weight()).unwrap_or(i64::MAX));
-        metrics.flights.set(i64::try_from(self.shared.flights.count().1).unwrap_or(i64::MAX));
-    }
-}
-
-/// Sweeps `lookups` for as long as the returned future is polled.
-pub async fn sweep_every<F>(lookups: Lookups<F>, period: Duration) -> Infallible
-where
-    F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
-    F::Future: Send,
-{
-    let mut ticks = tokio::time::interval(period);
-    loop {
-        ticks.tick().await;
-        lookups.sweep();
     }
 }

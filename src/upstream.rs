@@ -12,11 +12,13 @@ mod origin;
 pub mod plain;
 mod read;
 mod roots;
+mod stage;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version};
+use tokio::time::Instant;
 use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 
@@ -24,6 +26,7 @@ pub use client::{Client, NoClient};
 pub use failure::{Bound, Failure, Unreadable};
 pub use origin::{InvalidOrigin, Origin, Timeouts};
 pub use roots::{InvalidRoots, roots};
+pub use stage::Stage;
 
 use crate::monime::Key;
 use crate::secret::Secret;
@@ -38,6 +41,10 @@ use read::Read;
 pub struct Fetch {
     /// What is asked for.
     pub key: Key,
+    /// Where it stands, for whoever waits.
+    pub stage: Stage,
+    /// When it was made; its total deadline counts from here.
+    began: Instant,
 }
 
 /// A complete answer of Monime's, decoded, with the headers that may be passed on and no others.
@@ -51,6 +58,16 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body, byte for byte; empty for statuses whose body nobody may see.
     pub body: Bytes,
+}
+
+// === impl Fetch ===
+
+impl Fetch {
+    /// A lookup of `key` that begins now.
+    #[must_use]
+    pub fn new(key: Key) -> Self {
+        Self { key, stage: Stage::default(), began: Instant::now() }
+    }
 }
 
 /// Whoever can answer a [`Fetch`]: always ready, cancel-safe (dropping the future aborts the request).

@@ -31,11 +31,11 @@ async fn two_hundred_thousand_sessions_stay_within_the_bound() {
         let response = look_up(&stack, &format!("scs-{number:027}")).await;
         assert_eq!(response.headers()["cache-status"], "monigate; fwd=miss; stored");
         if number % 1000 == 0 {
-            lookups.sweep();
+            lookups.memory().sweep();
             heaviest = heaviest.max(metrics.cache_weight.get());
         }
     }
-    lookups.sweep();
+    lookups.memory().sweep();
     let kept = metrics.cache_entries.get();
     assert!(u64::try_from(heaviest).unwrap() <= MAX_SIZE, "{heaviest} bytes are more than {MAX_SIZE}");
     assert!(kept > 1000, "only {kept} answers were kept");

@@ -102,6 +102,7 @@ pub(super) struct Cache {
     #[schemars(extend("default" = "64MiB"))]
     pub(super) max_size: Size,
     pub(super) ttl: Ttl,
+    pub(super) stale_if_error: StaleIfError,
     /// Whether a caller's `Cache-Control: no-cache` asks Monime again.
     #[schemars(extend("default" = false))]
     pub(super) callers_may_refresh: bool,
@@ -123,6 +124,21 @@ pub(super) struct Ttl {
     /// A session that Monime does not know.
     #[schemars(extend("default" = "0s"))]
     pub(super) absent: String,
+}
+
+/// How much longer each kind of answer is told when Monime fails; 0s means that it is not.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StaleIfError {
+    /// A completed session, which cannot change any more.
+    #[schemars(extend("default" = "24h"))]
+    pub(super) completed: String,
+    /// A cancelled session; it may have become completed, so an old answer may lose a paid order.
+    #[schemars(extend("default" = "0s"))]
+    pub(super) cancelled: String,
+    /// An expired session; it may have become completed, so an old answer may lose a paid order.
+    #[schemars(extend("default" = "0s"))]
+    pub(super) expired: String,
 }
 
 /// How much is done at once.

@@ -11,7 +11,7 @@ use super::problems::{Problems, shown};
 use super::raw::{self, Raw};
 use super::values::{self, Bounds};
 use super::{Cache, Log, Shutdown};
-use crate::lookup::Ttl;
+use crate::lookup::{Lifetimes, StaleIfError, Ttl};
 use crate::server::Address;
 use crate::telemetry::log::Format;
 
@@ -99,8 +99,17 @@ impl Rules<'_> {
         let cancelled = self.duration("cache.ttl.cancelled", &raw.ttl.cancelled, TTL);
         let expired = self.duration("cache.ttl.expired", &raw.ttl.expired, TTL);
         let absent = self.duration("cache.ttl.absent", &raw.ttl.absent, TTL);
+        let stale_if_error = self.stale_if_error(&raw.stale_if_error);
         let ttl = Ttl { completed: completed?, cancelled: cancelled?, expired: expired?, absent: absent? };
-        Some(Cache { max_size: max_size?, ttl, callers_may_refresh: raw.callers_may_refresh })
+        let lifetimes = Lifetimes { ttl, stale_if_error: stale_if_error? };
+        Some(Cache { max_size: max_size?, lifetimes, callers_may_refresh: raw.callers_may_refresh })
+    }
+
+    fn stale_if_error(&mut self, raw: &raw::StaleIfError) -> Option<StaleIfError> {
+        let completed = self.duration("cache.stale_if_error.completed", &raw.completed, TTL);
+        let cancelled = self.duration("cache.stale_if_error.cancelled", &raw.cancelled, TTL);
+        let expired = self.duration("cache.stale_if_error.expired", &raw.expired, TTL);
+        Some(StaleIfError { completed: completed?, cancelled: cancelled?, expired: expired? })
     }
 
     pub(super) fn max_in_flight(&mut self, raw: &raw::Limits) -> Option<usize> {

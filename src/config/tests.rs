@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::*;
+use crate::lookup::{StaleIfError, Ttl};
 
 const DOCUMENTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/monigate.toml");
 
@@ -85,7 +86,7 @@ fn the_schema_refuses_unknown_keys_and_requires_only_what_no_default_gives() {
     let schema: Json = serde_json::from_slice(&schema()).unwrap();
     let mut seen = 0;
     tables(&schema, &mut seen);
-    assert_eq!(seen, 12);
+    assert_eq!(seen, 13);
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["properties"]["monime"]["properties"]["spaces"]["items"]["required"], serde_json::json!(["id"]));
     assert_eq!(serde_json::to_string(&schema).unwrap().matches("\"required\"").count(), 1);
@@ -104,7 +105,10 @@ fn the_environment_alone_is_enough_and_the_rest_is_default() {
     let timeouts = Timeouts { connect: seconds(2), attempt: seconds(5), total: seconds(10) };
     assert_eq!(config.monime.timeouts, timeouts);
     let ttl = Ttl { completed: seconds(86_400), cancelled: seconds(60), expired: seconds(60), absent: Duration::ZERO };
-    assert_eq!(config.cache, Cache { max_size: 64 << 20, ttl, callers_may_refresh: false });
+    let stale_if_error =
+        StaleIfError { completed: seconds(86_400), cancelled: Duration::ZERO, expired: Duration::ZERO };
+    let lifetimes = Lifetimes { ttl, stale_if_error };
+    assert_eq!(config.cache, Cache { max_size: 64 << 20, lifetimes, callers_may_refresh: false });
     assert_eq!(config.max_in_flight, 1024);
     assert_eq!(config.shutdown, Shutdown { delay: Duration::ZERO, timeout: seconds(20) });
     assert_eq!(config.log, Log { format: Format::Json, level: "info".into() });

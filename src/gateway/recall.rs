@@ -102,7 +102,7 @@ where
         let (head, _) = request.into_parts();
         Either::Right(Box::pin(async move {
             let told = told.await?;
-            Ok(answering::told(&told, &head.headers, || desk.lookups.poll_after()))
+            Ok(answering::told(&told, &head.headers, || desk.lookups.memory().poll_after()))
         }))
     }
 }
@@ -135,11 +135,14 @@ where
     }
 
     fn call(&mut self, wanted: Wanted) -> Self::Future {
-        let told = timeout(wanted.patience, self.lookups.ask(wanted.key, wanted.refresh));
+        let Wanted { key, refresh, patience } = wanted;
+        let lookups = self.lookups.clone();
+        let told = timeout(patience, lookups.ask(key.clone(), refresh));
         Box::pin(async move {
             match told.await {
                 Ok(told) => told.map_err(Error::Lookup),
-                Err(_) => Err(Error::OutOfPatience),
+                // For this caller it is the same as Monime's lateness, so a kept answer stands in here, too.
+                Err(_) => lookups.stand_in(key.as_ref()).ok_or(Error::OutOfPatience),
             }
         })
     }

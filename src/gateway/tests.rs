@@ -8,6 +8,7 @@ mod descriptions;
 mod freshness;
 mod patience;
 mod refusals;
+mod stale;
 mod terms;
 mod verdicts;
 
@@ -20,8 +21,8 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::*;
-use crate::lookup::Ttl;
-use crate::lookup::tests::scripted::{self, Monime, SPACE, Said, limits, metric, ttl};
+use crate::lookup::tests::scripted::{self, Monime, SPACE, Said, limits, metric, never_stale, ttl};
+use crate::lookup::{Lifetimes, Memory, Ttl};
 use crate::monime::{CURRENT_VERSION, KNOWN_VERSIONS};
 
 /// The target of most lookups here.
@@ -58,6 +59,10 @@ impl Gateway {
     }
 
     fn on(monime: Monime, ttl: Ttl, change: impl FnOnce(&mut Terms)) -> Self {
+        Self::lasting(monime, never_stale(ttl), change)
+    }
+
+    fn lasting(monime: Monime, lifetimes: Lifetimes, change: impl FnOnce(&mut Terms)) -> Self {
         let versions = KNOWN_VERSIONS.map(|version| Version::parse(version).unwrap());
         let space = SpaceId::parse(SPACE).unwrap();
         let mut terms = Terms {
@@ -71,7 +76,7 @@ impl Gateway {
         };
         change(&mut terms);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let lookups = Lookups::new(monime.clone(), limits(1 << 22), ttl, Arc::clone(&metrics));
+        let lookups = Lookups::new(monime.clone(), Memory::new(limits(1 << 22), Arc::clone(&metrics)), lifetimes);
         let service = BoxCloneSyncService::new(gateway(lookups, terms, Arc::clone(&metrics)));
         Self { monime, metrics, service }
     }

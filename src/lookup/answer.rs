@@ -8,7 +8,7 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, Heade
 use http::{HeaderMap, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::ttl::Ttl;
+use super::lifetimes::Lifetimes;
 use crate::monime::verdict::judge;
 use crate::monime::{Flaw, Key, SessionIdRef, Verdict};
 use crate::upstream::Reply;
@@ -35,6 +35,8 @@ pub struct Answer {
     body: Bytes,
     asked_at: Instant,
     fresh_until: Instant,
+    /// Never before `fresh_until`.
+    stale_until: Instant,
 }
 
 /// What of an unusable answer still concerns callers: how Monime names requests, and how it limits them.
@@ -52,14 +54,15 @@ impl Answer {
         id: SessionIdRef<'_>,
         reply: Reply,
         asked_at: Instant,
-        ttl: &Ttl,
+        lifetimes: &Lifetimes,
     ) -> Result<Self, (Flaw, Diagnostics)> {
         let Reply { status, protocol, headers, body } = reply;
         match judge(id, status, &body) {
             Ok(verdict) => {
-                let fresh_until = asked_at + ttl.of(verdict);
+                let fresh_until = asked_at + lifetimes.ttl.of(verdict);
+                let stale_until = fresh_until + lifetimes.stale_if_error.of(verdict);
                 let headers = template(status, protocol, headers, &body);
-                Ok(Self { status, verdict, headers, body, asked_at, fresh_until })
+                Ok(Self { status, verdict, headers, body, asked_at, fresh_until, stale_until })
             }
             Err(flaw) => Err((flaw, Diagnostics::of(headers))),
         }
@@ -110,6 +113,12 @@ impl Answer {
     #[must_use]
     pub fn is_fresh(&self, now: Instant) -> bool {
         now < self.fresh_until
+    }
+
+    /// Whether it may not be told any more, not even in the place of a failure.
+    #[must_use]
+    pub fn is_gone(&self, now: Instant) -> bool {
+        now >= self.stale_until
     }
 
     /// What keeping it under `key` costs, in bytes.

@@ -2,7 +2,8 @@
 //!
 //! One short mutex, never held across an await. A flight has an identity, so that one taken out by a purge can never
 //! be mistaken for its successor. Refuses to leave anyone waiting: a ticket that is dropped without landing takes its
-//! flight out of the map and closes the channel that everyone waits on.
+//! flight out of the map and closes the channel that everyone waits on. Refuses just so to let a flight wait for nobody:
+//! one that everyone has left can be given up, and nobody boards it between the look and the leaving.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +32,7 @@ struct Board<L> {
 #[derive(Debug)]
 struct Flight<L> {
     number: u64,
-    landing: watch::Receiver<Option<L>>,
+    landing: Arc<watch::Sender<Option<L>>>,
 }
 
 /// How a caller got on.
@@ -54,7 +55,7 @@ pub(super) struct Ticket<L> {
     board: Arc<Mutex<Board<L>>>,
     key: Key,
     number: u64,
-    landing: watch::Sender<Option<L>>,
+    landing: Arc<watch::Sender<Option<L>>>,
 }
 
 // === impl Flights ===
@@ -70,7 +71,7 @@ impl<L> Flights<L> {
     pub(super) fn board<A>(&self, key: Key, reread: impl FnOnce(&Key) -> Option<A>) -> Boarded<L, A> {
         let mut board = lock(&self.board);
         if let Some(flight) = board.current.get(&key) {
-            return Boarded::Joined(Waiting(flight.landing.clone()));
+            return Boarded::Joined(Waiting(flight.landing.subscribe()));
         }
         if let Some(answer) = reread(&key) {
             return Boarded::Landed(answer);
@@ -80,12 +81,17 @@ impl<L> Flights<L> {
             return Boarded::Full;
         }
         board.flying += 1;
-        let (sender, receiver) = watch::channel(None);
+        let (landing, waiting) = watch::channel(None);
+        let landing = Arc::new(landing);
         let number = board.next;
         board.next += 1;
-        board.current.insert(key.clone(), Flight { number, landing: receiver.clone() });
-        let ticket = Ticket { board: Arc::clone(&self.board), key, number, landing: sender };
-        Boarded::Leads(Waiting(receiver), ticket)
+        board.current.insert(key.clone(), Flight { number, landing: Arc::clone(&landing) });
+        Boarded::Leads(Waiting(waiting), Ticket { board: Arc::clone(&self.board), key, number, landing })
+    }
+
+    /// From now on at most so many; those that are under way stay.
+    pub(super) fn limit(&self, most: usize) {
+        lock(&self.board).most = most;
     }
 
     /// Takes matching flights off the board: they still answer whoever waits on them, but are current no more.
@@ -115,6 +121,22 @@ impl<L: Clone> Waiting<L> {
 impl<L> Ticket<L> {
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Resolves when nobody waits for this flight at that moment. Cancel-safe.
+    pub(super) async fn deserted(&self) {
+        self.landing.closed().await;
+    }
+
+    /// Takes the flight off the board if nobody waits for it; says whether that is so. Nobody can board it then, and the
+    /// ticket is to be dropped.
+    pub(super) fn give_up(&self) -> bool {
+        let mut board = lock(&self.board);
+        let deserted = self.landing.receiver_count() == 0;
+        if deserted && board.is_current(&self.key, self.number) {
+            board.current.remove(&self.key);
+        }
+        deserted
     }
 
     /// Lands: under the lock, `settle` is told whether this flight is still the current one and writes the store, and
@@ -209,6 +231,22 @@ mod tests {
         assert!(lock(&flights.board).current.contains_key(&key()), "its successor still flies");
         new.land(u8::from);
         assert_eq!(new_waiting.landing().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_flight_can_be_given_up_only_while_nobody_waits_for_it() {
+        let flights = Flights::new(8);
+        let (first, ticket) = lead(&flights);
+        assert!(!ticket.give_up(), "someone waits");
+        drop(first);
+        ticket.deserted().await;
+        let Boarded::Joined(second) = flights.board(key(), |_| None::<()>) else { panic!("not joined") };
+        assert!(!ticket.give_up(), "someone came back");
+        drop(second);
+        assert!(ticket.give_up());
+        lead(&flights);
+        assert!(ticket.give_up(), "and its successor is left alone");
+        assert_eq!(flights.count(), (0, 1), "a ticket that was led and dropped is gone, the given up one not yet");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Owns the rule that a final answer never goes back: while a `completed` answer is kept, nothing but a later final word
 //! of Monime replaces it. Refuses to store for a flight that is not current any more.
 
-use std::sync::{Arc, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
 
 use http::StatusCode;
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use tower::{Service, ServiceExt};
 
 use super::answer::Answer;
 use super::flight::{Ticket, Waiting};
+use super::memory::Inner;
 use super::{Error, Shared, Told};
 use crate::monime::{Final, Flaw, Key, Verdict};
 use crate::telemetry::Outcome;
@@ -32,7 +34,7 @@ enum How {
     Stored,
     /// It is only for those who waited.
     Passed,
-    /// It is the kept answer that Monime's new word must not replace.
+    /// It is the kept answer: Monime's new word must not replace it, or there is no new word.
     Kept,
 }
 
@@ -64,31 +66,47 @@ where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone,
 {
     let key = ticket.key().clone();
-    // From before the request: Monime may have judged the session the moment it was asked.
-    let asked_at = Instant::now();
-    let reply = shared.fetch.clone().oneshot(Fetch { key: key.clone() }).await;
+    let Some((reply, asked_at)) = ask(&shared.fetch, &ticket).await else { return };
     let answered = reply.map_err(Error::Failed).and_then(|reply| judged(&shared, &key, reply, asked_at));
+    let memory = shared.memory.inner();
     match &answered {
-        Ok(answer) if answer.verdict() == Verdict::Pending => shared.pending.saw(&key, Instant::now()),
+        Ok(answer) if answer.verdict() == Verdict::Pending => memory.pending.saw(&key, Instant::now()),
         Ok(_) | Err(_) => {}
     }
-    shared.remember(answered.as_ref().map_or_else(Error::as_str, |answer| answer.verdict().as_str()));
+    memory.remember(answered.as_ref().map_or_else(Error::as_str, |answer| answer.verdict().as_str()));
     ticket.land(|current| match answered {
-        Ok(answer) if current => Ok(settle(&shared, key, answer)),
+        Ok(answer) if current => Ok(settle(memory, key, answer)),
         // A purge grounded this flight: it answers those who waited, but what it knows is older than the purge.
         Ok(answer) => Ok(Landed { answer: Arc::new(answer), how: How::Passed }),
-        Err(error) => Err(Arc::new(error)),
+        Err(error) => stand_in(memory, &key, &error).ok_or_else(|| Arc::new(error)),
     });
+}
+
+/// Asks Monime, and says when; none if everyone left before it was its turn, which is then given back.
+async fn ask<F>(fetch: &F, ticket: &Ticket<Landing>) -> Option<(Result<Reply, Failure>, Instant)>
+where
+    F: Service<Fetch, Response = Reply, Error = Failure> + Clone,
+{
+    let lookup = Fetch::new(ticket.key().clone());
+    let stage = lookup.stage.clone();
+    let mut reply = pin!(fetch.clone().oneshot(lookup));
+    loop {
+        tokio::select! {
+            biased;
+            () = async { ticket.deserted().await; stage.queued().await } => if ticket.give_up() { return None },
+            reply = &mut reply => return Some((reply, stage.sent_at())),
+        }
+    }
 }
 
 /// What may be passed on of a reply, or why nothing may.
 fn judged<F>(shared: &Shared<F>, key: &Key, reply: Reply, asked_at: Instant) -> Result<Answer, Error> {
     let status = reply.status;
-    let judged = Answer::judge(key.id.as_ref(), reply, asked_at, &shared.ttl);
-    let (space, id) = (&key.space, &key.id);
+    let judged = Answer::judge(key.id.as_ref(), reply, asked_at, &shared.lifetimes);
+    let (space, id, metrics) = (&key.space, &key.id, &shared.memory.inner().metrics);
     match &judged {
-        Ok(answer) => shared.metrics.upstream_answer(answer.verdict().as_str()),
-        Err((flaw, _)) => shared.metrics.upstream_answer(flaw.as_str()),
+        Ok(answer) => metrics.upstream_answer(answer.verdict().as_str()),
+        Err((flaw, _)) => metrics.upstream_answer(flaw.as_str()),
     }
     // Once a flight, whoever waits on it: these want a person, not a retry.
     match &judged {
@@ -102,14 +120,16 @@ fn judged<F>(shared: &Shared<F>, key: &Key, reply: Reply, asked_at: Instant) -> 
     judged.map_err(|(flaw, diagnostics)| Error::Unusable(flaw, diagnostics))
 }
 
-impl<F> Shared<F> {
-    /// Remembers, for operators, how the last flight came out.
-    fn remember(&self, word: &'static str) {
-        *self.last_landing.lock().unwrap_or_else(PoisonError::into_inner) = Some((word, Instant::now()));
-    }
-}
-
 impl Error {
+    /// Whether it leaves open what became of the session, so that an older answer is better than none.
+    fn permits_stale(&self) -> bool {
+        match self {
+            Self::Unusable(flaw, _) => flaw.permits_stale(),
+            Self::Failed(failure) => failure.permits_stale(),
+            Self::Overloaded | Self::Lost => false,
+        }
+    }
+
     fn as_str(&self) -> &'static str {
         match self {
             Self::Unusable(flaw, _) => flaw.as_str(),
@@ -120,15 +140,23 @@ impl Error {
     }
 }
 
+/// The kept answer, fresh or stale, in the place of a failure that leaves open what became of the session. It is told as
+/// it is and stored no longer: only Monime can renew it.
+fn stand_in(memory: &Inner, key: &Key, error: &Error) -> Option<Landed> {
+    let kept = memory.store.kept(key.as_ref(), Instant::now()).filter(|_| error.permits_stale())?;
+    tracing::warn!(failure = error.as_str(), space = %key.space, "Monime failed; a kept answer stands in");
+    Some(Landed { answer: kept, how: How::Kept })
+}
+
 /// What a landing does to the store; called inside the flights' lock, by the current flight only.
-fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
+fn settle(memory: &Inner, key: Key, answer: Answer) -> Landed {
     let now = Instant::now();
     let completed = |kept: &Arc<Answer>| kept.verdict() == Verdict::Final(Final::Completed);
-    match (answer.verdict(), shared.store.fresh(key.as_ref(), now).filter(completed)) {
+    match (answer.verdict(), memory.store.kept(key.as_ref(), now).filter(completed)) {
         // It is about the request, not about the session.
         (Verdict::Word, _) => return Landed { answer: Arc::new(answer), how: How::Passed },
         (verdict @ (Verdict::Pending | Verdict::Unknown | Verdict::Absent), Some(kept)) => {
-            shared.metrics.status_regressions.inc();
+            memory.metrics.status_regressions.inc();
             let verdict = verdict.as_str();
             tracing::warn!(verdict, "Monime's answer went back behind a completed one, which is kept");
             return Landed { answer: kept, how: How::Kept };
@@ -140,6 +168,6 @@ fn settle<F>(shared: &Shared<F>, key: Key, answer: Answer) -> Landed {
     }
     // Kept or not, Monime's newest word ends what was kept: telling the old one again would show callers both by turns.
     let answer = Arc::new(answer);
-    let stored = shared.store.keep(key, &answer, now);
+    let stored = memory.store.keep(key, &answer, now);
     Landed { answer, how: if stored { How::Stored } else { How::Passed } }
 }

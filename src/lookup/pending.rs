@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub struct PollAfter(pub u32);
 /// The keys that were seen pending of late.
 #[derive(Debug)]
 pub(super) struct PendingKeys {
-    rate: u32,
+    rate: AtomicU32,
     hasher: foldhash::fast::RandomState,
     seen: Mutex<Seen>,
 }
@@ -40,7 +41,16 @@ struct Seen {
 impl PendingKeys {
     pub(super) fn new(rate: u32) -> Self {
         let seen = Seen { keys: HashMap::new(), pruned: Instant::now() };
-        Self { rate: rate.max(1), hasher: foldhash::fast::RandomState::default(), seen: Mutex::new(seen) }
+        Self {
+            rate: AtomicU32::new(rate.max(1)),
+            hasher: foldhash::fast::RandomState::default(),
+            seen: Mutex::new(seen),
+        }
+    }
+
+    /// From now on so many lookups a second.
+    pub(super) fn pace(&self, rate: u32) {
+        self.rate.store(rate.max(1), Ordering::Relaxed);
     }
 
     /// Counts a key that Monime just called pending.
@@ -49,7 +59,7 @@ impl PendingKeys {
         seen.prune(now);
         let hash = self.hasher.hash_one(key);
         // Beyond this number the answer is the longest wait whatever is added, so nothing needs to be.
-        let full = seen.keys.len() >= usize::try_from(self.rate.saturating_mul(SECONDS.1)).unwrap_or(usize::MAX);
+        let full = seen.keys.len() >= usize::try_from(self.rate().saturating_mul(SECONDS.1)).unwrap_or(usize::MAX);
         if !full || seen.keys.contains_key(&hash) {
             seen.keys.insert(hash, now);
         }
@@ -59,8 +69,12 @@ impl PendingKeys {
     pub(super) fn poll_after(&self, now: Instant) -> PollAfter {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.prune(now);
-        let turns = u32::try_from(seen.keys.len()).unwrap_or(u32::MAX).div_ceil(self.rate);
+        let turns = u32::try_from(seen.keys.len()).unwrap_or(u32::MAX).div_ceil(self.rate());
         PollAfter(turns.clamp(SECONDS.0, SECONDS.1))
+    }
+
+    fn rate(&self) -> u32 {
+        self.rate.load(Ordering::Relaxed)
     }
 }
 

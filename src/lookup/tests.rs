@@ -7,16 +7,19 @@ mod model;
 mod purging;
 pub(crate) mod scripted;
 mod settled;
+mod stale;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::monime::{Final, Verdict};
-use scripted::{Monime, Said, key, key_in, limits, metric, ttl};
+use crate::telemetry::Metrics;
+use scripted::{Monime, Said, key, key_in, limits, metric, never_stale, ttl};
 
 type Asking = Pin<Box<dyn Future<Output = Result<Told, Arc<Error>>> + Send>>;
 
@@ -29,8 +32,13 @@ struct Memory {
 
 impl Memory {
     fn of(monime: Monime, ttl: Ttl) -> Self {
+        Self::lasting(monime, never_stale(ttl))
+    }
+
+    fn lasting(monime: Monime, lifetimes: Lifetimes) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let lookups = Lookups::new(monime.clone(), limits(1 << 20), ttl, Arc::clone(&metrics));
+        let lookups =
+            Lookups::new(monime.clone(), super::Memory::new(limits(1 << 20), Arc::clone(&metrics)), lifetimes);
         Self { monime, metrics, lookups }
     }
 
@@ -70,6 +78,11 @@ impl Memory {
         self.monime.says(said);
         let told = self.refresh(key).await.unwrap();
         (told.outcome, told.answer.verdict(), self.kept(key))
+    }
+
+    /// How many flights are current, and how many under way.
+    fn flights(&self) -> (usize, usize) {
+        self.lookups.memory().inner().flights.count()
     }
 
     fn regressions(&self) -> u64 {

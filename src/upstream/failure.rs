@@ -56,6 +56,15 @@ pub enum Unreadable {
 }
 
 impl Failure {
+    /// Whether it leaves open what became of the session, so that an older answer is better than none.
+    #[must_use]
+    pub fn permits_stale(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::TimedOut(_) => true,
+            Self::Internal(_) | Self::Unreadable(_) => false,
+        }
+    }
+
     /// The word for the `code` label of `monigate_upstream_requests_total`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {

@@ -26,18 +26,25 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body_util::{Empty, Full};
 use monigate::gateway::{Terms, gateway};
-use monigate::lookup::{Limits, Lookups, Ttl};
+use monigate::lookup::{Lifetimes, Limits, Lookups, Memory, StaleIfError, Ttl};
 use monigate::monime::{self, SpaceId};
 use monigate::telemetry::Metrics;
 use monigate::upstream::{Failure, Fetch, Reply};
 use tower::{Service, ServiceExt, service_fn};
 
 /// Lifetimes as the defaults have them.
-pub(crate) const TTL: Ttl = Ttl {
-    completed: Duration::from_secs(24 * 60 * 60),
-    cancelled: Duration::from_secs(60),
-    expired: Duration::from_secs(60),
-    absent: Duration::ZERO,
+pub(crate) const LIFETIMES: Lifetimes = Lifetimes {
+    ttl: Ttl {
+        completed: Duration::from_secs(24 * 60 * 60),
+        cancelled: Duration::from_secs(60),
+        expired: Duration::from_secs(60),
+        absent: Duration::ZERO,
+    },
+    stale_if_error: StaleIfError {
+        completed: Duration::from_secs(24 * 60 * 60),
+        cancelled: Duration::ZERO,
+        expired: Duration::ZERO,
+    },
 };
 
 /// One space, every version.
@@ -90,7 +97,7 @@ pub(crate) fn lookups(
 > {
     let monime = service_fn(move |fetch: Fetch| ready(Ok::<_, Failure>(completed(&fetch, size))));
     let limits = Limits { max_size, max_flights: 1024, rate: 20 };
-    Lookups::new(monime, limits, TTL, Arc::clone(metrics))
+    Lookups::new(monime, Memory::new(limits, Arc::clone(metrics)), LIFETIMES)
 }
 
 /// Asks the stack for one session.

@@ -23,7 +23,7 @@ async fn each_outcome_is_counted_exactly_once() {
     gateway.monime.says(|key| Said::session(key, "pending"));
     gateway.get(&[("cache-control", "no-cache")]).await;
     assert_eq!(counted(200, "stale"), 1);
-    gateway.monime.says(|_| Said::error(500));
+    gateway.monime.says(|_| Said::error(401));
     gateway.get(&[("cache-control", "no-cache")]).await;
     assert_eq!(counted(502, "error"), 1);
     gateway.get(&[("monime-version", "none")]).await;
@@ -36,10 +36,10 @@ async fn a_caller_that_leaves_before_its_answer_is_counted_once() {
     let gateway = Gateway::of(Monime::silent());
     let mut asking = Box::pin(gateway.get(&[]));
     assert!(asking.as_mut().now_or_never().is_none());
+    gateway.monime.asked(1).await;
     assert_eq!(gateway.counted_in_all(), 0);
     drop(asking);
     assert_eq!((gateway.counted("GetCheckoutSession", 499, "refused"), gateway.counted_in_all()), (1, 1));
-    gateway.monime.asked(1).await;
     gateway.monime.land(0, Said::session(&scripted::key("scs-1"), "completed"));
     let next = gateway.get(&[]).await;
     assert_eq!((next.status, gateway.counted_in_all()), (200, 2), "its flight is not counted again");

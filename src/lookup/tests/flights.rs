@@ -100,7 +100,7 @@ async fn sessions_spaces_and_versions_fly_apart() {
 #[tokio::test(start_paused = true)]
 async fn the_last_landing_is_told_with_its_age() {
     let memory = Memory::silent();
-    assert_eq!(memory.lookups.last_landing(), None);
+    assert_eq!(memory.lookups.memory().last_landing(), None);
     for (said, word) in [
         (Said::session(&key("scs-1"), "pending"), "pending"),
         (Said::error(404), "absent"),
@@ -113,6 +113,55 @@ async fn the_last_landing_is_told_with_its_age() {
         memory.monime.land(nth, said);
         let _ = asking.await;
         advance(Duration::from_secs(7)).await;
-        assert_eq!(memory.lookups.last_landing(), Some((word, Duration::from_secs(7))));
+        assert_eq!(memory.lookups.memory().last_landing(), Some((word, Duration::from_secs(7))));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_everyone_left_before_its_turn_asks_nobody() {
+    let memory = Memory::silent();
+    let key = key("scs-1");
+    memory.monime.lets_wait();
+    let callers: Vec<Asking> = (0..3).map(|_| memory.ask(&key)).collect();
+    memory.monime.queued(1).await;
+    drop(callers);
+    memory.monime.abandoned(1).await;
+    assert_eq!((memory.monime.calls(), memory.flights()), (0, (0, 0)));
+    memory.monime.admits();
+    let next = memory.ask(&key);
+    memory.monime.asked(1).await;
+    memory.monime.land(0, Said::session(&key, "completed"));
+    assert_eq!(next.await.unwrap().outcome, Outcome::Miss);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_waits_for_its_turn_goes_on_for_whoever_came_back() {
+    let memory = Memory::silent();
+    let key = key("scs-1");
+    memory.monime.lets_wait();
+    let first = memory.ask(&key);
+    memory.monime.queued(1).await;
+    drop(first);
+    // Boarded before the flight's task could notice that it was alone.
+    let second = memory.ask(&key);
+    memory.monime.admits();
+    memory.monime.asked(1).await;
+    memory.monime.land(0, Said::session(&key, "completed"));
+    assert_eq!(second.await.unwrap().outcome, Outcome::Joined);
+    assert_eq!(memory.monime.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_ages_from_when_it_was_sent_for_and_not_from_when_it_queued() {
+    let memory = Memory::silent();
+    let key = key("scs-1");
+    memory.monime.lets_wait();
+    let asking = memory.ask(&key);
+    memory.monime.queued(1).await;
+    advance(Duration::from_secs(4)).await;
+    memory.monime.admits();
+    memory.monime.asked(1).await;
+    advance(Duration::from_secs(2)).await;
+    memory.monime.land(0, Said::session(&key, "completed"));
+    assert_eq!(asking.await.unwrap().answer.age(Instant::now()), 2);
 }

@@ -57,12 +57,16 @@ async fn memory_stays_within_its_bound_and_drops_what_was_used_least_lately() {
     let monime = Monime::saying(|key| Said::session(key, "completed"));
     let metrics = Arc::new(Metrics::new().unwrap());
     let bound = 100 * 1024;
-    let lookups = Lookups::new(monime.clone(), limits(bound), ttl(), Arc::clone(&metrics));
+    let lookups = Lookups::new(
+        monime.clone(),
+        crate::lookup::Memory::new(limits(bound), Arc::clone(&metrics)),
+        never_stale(ttl()),
+    );
     let keys: Vec<Key> = (0..1000).map(|number| key(&format!("scs-{number}"))).collect();
     for key in &keys {
         patient(lookups.ask(key.clone(), false)).await.unwrap();
     }
-    lookups.sweep();
+    lookups.memory().sweep();
     let (entries, weight) =
         (metric(&metrics, "monigate_cache_entries", &[]), metric(&metrics, "monigate_cache_weight_bytes", &[]));
     assert!(weight <= bound, "{weight} bytes are kept");
@@ -76,7 +80,7 @@ async fn memory_stays_within_its_bound_and_drops_what_was_used_least_lately() {
 async fn the_gauges_tell_flights_and_entries_as_they_are() {
     let memory = Memory::silent();
     let gauges = || {
-        memory.lookups.sweep();
+        memory.lookups.memory().sweep();
         let read = |name| metric(&memory.metrics, name, &[]);
         (read("monigate_flights"), read("monigate_cache_entries"))
     };

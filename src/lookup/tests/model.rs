@@ -58,7 +58,14 @@ enum End {
 struct Entry {
     flight: usize,
     word: Word,
-    gone: bool,
+    age: Age,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    Stale,
+    Gone,
 }
 
 struct Waiter {
@@ -76,7 +83,7 @@ enum On {
 /// The lookups and the model of them.
 struct World {
     real: Memory,
-    ttl: Ttl,
+    lifetimes: Lifetimes,
     keys: Vec<Key>,
     step: usize,
     flights: Vec<Flight>,
@@ -92,11 +99,11 @@ struct World {
 // === impl World ===
 
 impl World {
-    fn new(ttl: Ttl) -> Self {
+    fn new(lifetimes: Lifetimes) -> Self {
         let keys = [("spc-a", "s-1", "v1"), ("spc-a", "s-1", "v2"), ("spc-a", "s-2", "v1"), ("spc-b", "s-1", "v1")];
         Self {
-            real: Memory::of(Monime::silent(), ttl),
-            ttl,
+            real: Memory::lasting(Monime::silent(), lifetimes),
+            lifetimes,
             keys: keys.map(|(space, id, version)| key_in(space, id, version)).to_vec(),
             step: 0,
             flights: Vec::new(),
@@ -132,11 +139,7 @@ impl World {
                 }
             }
         }
-        assert_eq!(
-            self.real.lookups.shared.flights.count().0,
-            self.current.len(),
-            "at most one current flight for a key"
-        );
+        assert_eq!(self.real.flights().0, self.current.len(), "at most one current flight for a key");
     }
 
     fn waiting_calls(&self) -> impl Iterator<Item = usize> {
@@ -145,7 +148,7 @@ impl World {
     }
 
     fn ask(&mut self, key: usize, refresh: bool, patience: u64) {
-        let kept = self.entries.get(&key).filter(|entry| !entry.gone && !refresh).map(|entry| entry.flight);
+        let kept = self.entries.get(&key).filter(|entry| entry.age == Age::Fresh && !refresh).map(|entry| entry.flight);
         let on = match (self.current.get(&key), kept) {
             (Some(flight), _) => On::Flight { flight: *flight, leads: false },
             (None, Some(flight)) => On::Memory(flight),
@@ -181,7 +184,7 @@ impl World {
             self.purged.insert(number, self.step);
             removed += u64::from(self.entries.remove(&number).is_some());
         }
-        assert_eq!(self.real.lookups.purge(purge), removed, "a purge says how much it removed");
+        assert_eq!(self.real.lookups.memory().purge(purge), removed, "a purge says how much it removed");
     }
 
     /// Lets every task run until it waits, then compares.
@@ -210,41 +213,61 @@ impl World {
             self.current.remove(&key);
         }
         let told = |stored| End::Told { body: word.body(&self.keys[key], flight), word, stored, kept: false };
+        let kept = self.entries.get(&key).filter(|entry| entry.age != Age::Gone);
+        let stands_in = |kept: &Entry| {
+            let body = kept.word.body(&self.keys[key], kept.flight);
+            End::Told { body, word: kept.word, stored: false, kept: true }
+        };
         match word {
             Word::Panic => return End::Lost,
-            Word::TimedOut => return End::Failed,
-            Word::Mismatch | Word::Failed => return End::Refused,
+            Word::TimedOut => return kept.map_or(End::Failed, stands_in),
+            Word::Failed => return kept.map_or(End::Refused, stands_in),
+            Word::Mismatch => return End::Refused,
             Word::Forbidden => return told(false),
             _ if !is_current => return told(false),
             Word::Completed | Word::Cancelled | Word::Expired | Word::Pending | Word::Unknown | Word::Absent => {}
         }
-        let completed = |entry: &&Entry| !entry.gone && entry.word == Word::Completed;
         if matches!(word, Word::Pending | Word::Unknown | Word::Absent)
-            && let Some(kept) = self.entries.get(&key).filter(completed)
+            && let Some(kept) = kept.filter(|kept| kept.word == Word::Completed)
         {
+            let told = stands_in(kept);
             self.regressions += 1;
-            let body = kept.word.body(&self.keys[key], kept.flight);
-            return End::Told { body, word: kept.word, stored: false, kept: true };
+            return told;
         }
         let stored = self.must_be_fresh(flight, word).unwrap_or_else(|| self.recalled(key).is_some());
         let told = told(stored);
         self.entries.remove(&key);
         if stored {
-            self.entries.insert(key, Entry { flight, word, gone: false });
+            self.entries.insert(key, Entry { flight, word, age: Age::Fresh });
         }
         told
     }
 
     /// Whether what this flight brought must count as fresh now; none in the time that jitter may decide.
     fn must_be_fresh(&self, flight: usize, word: Word) -> Option<bool> {
-        let (age, ttl) = (self.flights[flight].asked_at.unwrap().elapsed(), word.ttl(&self.ttl));
-        if age < ttl.mul_f64(0.9) {
+        self.must_be_within(flight, word, Duration::ZERO)
+    }
+
+    /// The same for standing in.
+    fn must_stand_in(&self, flight: usize, word: Word) -> Option<bool> {
+        self.must_be_within(flight, word, word.stale_if_error(&self.lifetimes.stale_if_error))
+    }
+
+    fn must_be_within(&self, flight: usize, word: Word, longer: Duration) -> Option<bool> {
+        let (age, ttl) = (self.flights[flight].asked_at.unwrap().elapsed(), word.ttl(&self.lifetimes.ttl));
+        if age < ttl.mul_f64(0.9) + longer {
             Some(true)
-        } else if age >= ttl.mul_f64(1.1) {
+        } else if age >= ttl.mul_f64(1.1) + longer {
             Some(false)
         } else {
             None
         }
+    }
+
+    /// What stands in for a failure.
+    fn stands_in(&self, key: usize) -> Option<String> {
+        let told = self.real.lookups.stand_in(self.keys[key].as_ref())?;
+        Some(String::from_utf8(told.answer.body().to_vec()).unwrap())
     }
 
     fn recalled(&self, key: usize) -> Option<String> {
@@ -254,20 +277,34 @@ impl World {
 
     fn compare_memory(&mut self) {
         for key in 0..self.keys.len() {
-            let recalled = self.recalled(key);
+            let (recalled, stands_in) = (self.recalled(key), self.stands_in(key));
             let Some(entry) = self.entries.get(&key) else {
-                assert_eq!(recalled, None, "nothing is kept that the model did not keep");
+                assert_eq!((recalled, stands_in), (None, None), "nothing is kept that the model did not keep");
                 continue;
             };
-            let fresh = self.must_be_fresh(entry.flight, entry.word).unwrap_or(recalled.is_some()) && !entry.gone;
+            let lives = entry.age != Age::Gone;
+            let fresh = self.must_be_fresh(entry.flight, entry.word).unwrap_or(recalled.is_some());
+            let fresh = fresh && entry.age == Age::Fresh;
             assert_eq!(recalled.is_some(), fresh, "what is kept is told for as long as it is fresh: {entry:?}");
-            if let Some(body) = recalled {
+            let within = lives && self.must_stand_in(entry.flight, entry.word).unwrap_or(stands_in.is_some());
+            assert_eq!(stands_in.is_some(), within, "and stands in for as long as it may: {entry:?}");
+            assert!(within || !fresh, "what is fresh is not gone: {entry:?}");
+            if let Some(body) = stands_in {
                 assert_eq!(body, entry.word.body(&self.keys[key], entry.flight));
-                assert!(!entry.word.ttl(&self.ttl).is_zero(), "only what was judged storable is kept: {entry:?}");
+                assert!(recalled.is_none_or(|recalled| recalled == body), "it is one and the same answer");
+                assert!(
+                    !entry.word.ttl(&self.lifetimes.ttl).is_zero(),
+                    "only what was judged storable is kept: {entry:?}"
+                );
                 let purged = self.purged.get(&key).copied().unwrap_or_default();
                 assert!(self.flights[entry.flight].boarded > purged, "nothing older than a purge is told after it");
             }
-            self.entries.entry(key).and_modify(|entry| entry.gone = !fresh);
+            let age = match (fresh, within) {
+                (true, _) => Age::Fresh,
+                (false, true) => Age::Stale,
+                (false, false) => Age::Gone,
+            };
+            self.entries.entry(key).and_modify(|entry| entry.age = age);
         }
     }
 
@@ -310,7 +347,7 @@ impl World {
         }
         self.run().await;
         assert!(self.waiters.is_empty(), "nobody is left waiting");
-        assert_eq!(self.real.lookups.shared.flights.count(), (0, 0));
+        assert_eq!(self.real.flights(), (0, 0));
     }
 }
 
@@ -351,12 +388,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn times() -> impl Strategy<Value = Ttl> {
-    let of = |seconds: [u64; 4]| {
+fn times() -> impl Strategy<Value = Lifetimes> {
+    let ttl = |seconds: [u64; 4]| {
         let [completed, cancelled, expired, absent] = seconds.map(Duration::from_secs);
         Just(Ttl { completed, cancelled, expired, absent })
     };
-    prop_oneof![4 => of([100, 30, 20, 0]), 2 => of([60, 0, 0, 10]), 1 => of([0, 20, 0, 5]), 1 => of([0, 0, 0, 0])]
+    let stale = |seconds: [u64; 3]| {
+        let [completed, cancelled, expired] = seconds.map(Duration::from_secs);
+        Just(StaleIfError { completed, cancelled, expired })
+    };
+    let ttls = prop_oneof![4 => ttl([100, 30, 20, 0]), 2 => ttl([60, 0, 0, 10]), 1 => ttl([0, 20, 0, 5]), 1 => ttl([0, 0, 0, 0])];
+    let stales = prop_oneof![2 => stale([60, 0, 0]), 1 => stale([0, 0, 0]), 1 => stale([20, 40, 10])];
+    (ttls, stales).prop_map(|(ttl, stale_if_error)| Lifetimes { ttl, stale_if_error })
 }
 
 proptest! {
@@ -364,12 +407,12 @@ proptest! {
 
     #[test]
     fn whatever_happens_in_whatever_order_the_invariants_hold(
-        ttl in times(),
+        lifetimes in times(),
         steps in prop::collection::vec(step(), 0..120),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let mut world = World::new(ttl);
+            let mut world = World::new(lifetimes);
             for step in steps {
                 world.take(step).await;
             }

@@ -29,10 +29,10 @@ async fn a_purge_takes_out_what_it_names_and_says_how_much_that_was() {
         for key in &everything {
             memory.keep(key, "completed").await;
         }
-        assert_eq!(memory.lookups.purge(&purge), purged, "{purge:?}");
+        assert_eq!(memory.lookups.memory().purge(&purge), purged, "{purge:?}");
         let kept: Vec<&Key> = everything.iter().filter(|key| memory.kept(key).is_some()).collect();
         assert_eq!(kept, stays.iter().collect::<Vec<_>>(), "{purge:?}");
-        assert_eq!(memory.lookups.purge(&purge), 0, "{purge:?}: there is nothing left");
+        assert_eq!(memory.lookups.memory().purge(&purge), 0, "{purge:?}: there is nothing left");
     }
 }
 
@@ -43,7 +43,7 @@ async fn a_flight_that_was_under_way_at_a_purge_answers_but_does_not_store() {
         let key = key("scs-1");
         let callers = [memory.ask(&key), memory.ask(&key)];
         memory.monime.asked(1).await;
-        assert_eq!(memory.lookups.purge(&purge), 0);
+        assert_eq!(memory.lookups.memory().purge(&purge), 0);
         memory.monime.land(0, Said::session(&key, "completed"));
         for told in join_all(callers).await {
             let told = told.unwrap();
@@ -60,7 +60,7 @@ async fn a_flight_after_a_purge_may_store_even_if_it_lands_before_the_old_one() 
         let key = key("scs-1");
         let old = memory.ask(&key);
         memory.monime.asked(1).await;
-        memory.lookups.purge(&purge);
+        memory.lookups.memory().purge(&purge);
         let new = memory.ask(&key);
         memory.monime.asked(2).await;
         memory.monime.land(1, Said::session(&key, "completed"));
@@ -80,7 +80,7 @@ async fn a_purged_flight_does_not_end_its_successor() {
         let nth = memory.monime.calls();
         let old = memory.ask(&key);
         memory.monime.asked(nth + 1).await;
-        memory.lookups.purge(&Purge::All);
+        memory.lookups.memory().purge(&Purge::All);
         let new = memory.ask(&key);
         memory.monime.asked(nth + 2).await;
         memory.monime.land(nth, old_end);
@@ -100,7 +100,7 @@ async fn a_purge_of_something_else_leaves_a_flight_alone() {
         let key = key("scs-1");
         let asking = memory.ask(&key);
         memory.monime.asked(1).await;
-        memory.lookups.purge(&purge);
+        memory.lookups.memory().purge(&purge);
         memory.monime.land(0, Said::session(&key, "completed"));
         assert!(asking.await.unwrap().stored, "{purge:?}");
     }

@@ -16,8 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tower::Service;
 
-use crate::lookup::Limits;
-use crate::lookup::Ttl;
+use crate::lookup::{Lifetimes, Limits, StaleIfError, Ttl};
 use crate::monime::{CURRENT_VERSION, Envelope, Key, SessionId, SpaceId, Version};
 use crate::telemetry::Metrics;
 use crate::upstream::{Bound, Failure, Fetch, Reply};
@@ -45,6 +44,19 @@ struct State {
     script: Mutex<Option<Script>>,
     calls: Mutex<Vec<Call>>,
     count: watch::Sender<usize>,
+    /// Whether calls may go out; while not, they wait for their turn.
+    open: watch::Sender<bool>,
+    /// How many calls began to wait for a turn, and how many of them were given up.
+    waiting: watch::Sender<(usize, usize)>,
+}
+
+/// A place in the queue; dropped without a turn, it was given up.
+struct Place(Monime, bool);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.waiting.send_modify(|(_, given_up)| *given_up += usize::from(!self.1));
+    }
 }
 
 struct Call {
@@ -58,7 +70,13 @@ struct Call {
 impl Monime {
     /// Leaves every call waiting until it is landed.
     pub(crate) fn silent() -> Self {
-        Self(Arc::new(State { script: Mutex::default(), calls: Mutex::default(), count: watch::Sender::new(0) }))
+        Self(Arc::new(State {
+            script: Mutex::default(),
+            calls: Mutex::default(),
+            count: watch::Sender::new(0),
+            open: watch::Sender::new(true),
+            waiting: watch::Sender::default(),
+        }))
     }
 
     /// Answers every call at once.
@@ -78,6 +96,30 @@ impl Monime {
         *self.0.script.lock().unwrap() = None;
     }
 
+    /// From now on lets every call wait for its turn.
+    pub(crate) fn lets_wait(&self) {
+        self.0.open.send_replace(false);
+    }
+
+    /// Gives everyone a turn.
+    pub(crate) fn admits(&self) {
+        self.0.open.send_replace(true);
+    }
+
+    /// Returns when `count` calls have begun to wait for a turn.
+    pub(crate) async fn queued(&self, count: usize) {
+        let mut waiting = self.0.waiting.subscribe();
+        let queued = waiting.wait_for(|(queued, _)| *queued >= count);
+        timeout(Duration::from_secs(3600), queued).await.expect("nobody queued").unwrap();
+    }
+
+    /// Returns when `count` calls have given their place in the queue back.
+    pub(crate) async fn abandoned(&self, count: usize) {
+        let mut waiting = self.0.waiting.subscribe();
+        let abandoned = waiting.wait_for(|(_, given_up)| *given_up >= count);
+        timeout(Duration::from_secs(3600), abandoned).await.expect("nobody gave up").unwrap();
+    }
+
     /// How many calls there have been.
     pub(crate) fn calls(&self) -> usize {
         *self.0.count.borrow()
@@ -93,6 +135,22 @@ impl Monime {
         let mut calls = self.0.count.subscribe();
         let asked = calls.wait_for(|calls| *calls >= count);
         timeout(Duration::from_secs(3600), asked).await.expect("Monime was not asked").unwrap();
+    }
+
+    /// Takes a call, and waits for what is said.
+    async fn said(&self, key: Key) -> Said {
+        let script = self.0.script.lock().unwrap().clone();
+        let (sender, receiver) = oneshot::channel();
+        let (said, held) = match script {
+            Some(script) => (Some(script(&key)), None),
+            None => (None, Some(sender)),
+        };
+        self.0.calls.lock().unwrap().push(Call { key, held });
+        self.0.count.send_modify(|count| *count += 1);
+        match said {
+            Some(said) => said,
+            None => receiver.await.expect("the script ended before its calls"),
+        }
     }
 
     /// Lets the `nth` call, counted from zero, come out as `said`.
@@ -111,21 +169,15 @@ impl Service<Fetch> for Monime {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, Fetch { key }: Fetch) -> Self::Future {
-        let script = self.0.script.lock().unwrap().clone();
-        let (sender, receiver) = oneshot::channel();
-        let (said, held) = match script {
-            Some(script) => (Some(script(&key)), None),
-            None => (None, Some(sender)),
-        };
-        self.0.calls.lock().unwrap().push(Call { key, held });
-        self.0.count.send_modify(|count| *count += 1);
+    fn call(&mut self, Fetch { key, stage, .. }: Fetch) -> Self::Future {
+        let monime = self.clone();
         Box::pin(async move {
-            let said = match said {
-                Some(said) => said,
-                None => receiver.await.expect("the script ended before its calls"),
-            };
-            match said {
+            let mut place = Place(monime.clone(), false);
+            monime.0.waiting.send_modify(|(queued, _)| *queued += 1);
+            monime.0.open.subscribe().wait_for(|open| *open).await.expect("the script ended before its calls");
+            place.1 = true;
+            stage.sends();
+            match monime.said(key).await {
                 Said::Reply(reply) => Ok(reply),
                 Said::Failure(failure) => Err(failure),
                 Said::Panic => std::panic::resume_unwind(Box::new("scripted")),
@@ -200,6 +252,11 @@ pub(crate) fn ttl() -> Ttl {
         expired: Duration::from_secs(60),
         absent: Duration::ZERO,
     }
+}
+
+/// The same with nothing stale.
+pub(crate) fn never_stale(ttl: Ttl) -> Lifetimes {
+    Lifetimes { ttl, stale_if_error: StaleIfError::default() }
 }
 
 /// The value of one counter or gauge, by its name and all of its labels' values; zero while it has no such series.

@@ -25,7 +25,7 @@ async fn read_off(response: http::response::Builder, body: &'static str) -> Resu
         id: SessionId::parse("scs-1").unwrap(),
         version: Version::parse("v1").unwrap(),
     };
-    Read::new(wire, origin, token).oneshot(Fetch { key }).await
+    Read::new(wire, origin, token).oneshot(Fetch::new(key)).await
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::lookup::Ttl;
 use crate::lookup::tests::scripted::Said;
+use crate::lookup::{StaleIfError, Ttl};
 use crate::monime::Key;
 
 /// What Monime may say, or do.
@@ -64,6 +64,22 @@ impl Word {
             Self::Expired => ttl.expired,
             Self::Absent => ttl.absent,
             Self::Pending
+            | Self::Unknown
+            | Self::Forbidden
+            | Self::Mismatch
+            | Self::Failed
+            | Self::TimedOut
+            | Self::Panic => Duration::ZERO,
+        }
+    }
+
+    pub(super) fn stale_if_error(self, stale: &StaleIfError) -> Duration {
+        match self {
+            Self::Completed => stale.completed,
+            Self::Cancelled => stale.cancelled,
+            Self::Expired => stale.expired,
+            Self::Absent
+            | Self::Pending
             | Self::Unknown
             | Self::Forbidden
             | Self::Mismatch
