@@ -23,7 +23,7 @@ use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 
 pub use client::{Client, NoClient};
-pub use failure::{Bound, Failure, Unreadable};
+pub use failure::{Bound, Failure, Unreachable, Unreadable};
 pub use origin::{InvalidOrigin, Origin, Timeouts};
 pub use roots::{InvalidRoots, roots};
 
