@@ -3,6 +3,8 @@
 //! Owns everything that touches the wire: the pooled client, the credential, the deadlines, the bound on bodies.
 //! Refuses to know what an answer means: that is `monime::verdict`'s, and what to do about it is `lookup`'s.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the layer over these machines is still to come"))]
+mod admission;
 mod client;
 mod credentials;
 mod deadline;
@@ -23,7 +25,7 @@ use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 
 pub use client::{Client, NoClient};
-pub use failure::{Bound, Failure, Unreadable};
+pub use failure::{Bound, Failure, Unreachable, Unreadable};
 pub use origin::{InvalidOrigin, Origin, Timeouts};
 pub use roots::{InvalidRoots, roots};
 pub use stage::Stage;

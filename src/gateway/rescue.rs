@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::Map;
@@ -108,7 +108,13 @@ fn lookup_failed(error: &Arc<lookup::Error>) -> Served {
             pass_on(&mut served, *flaw, diagnostics);
             served
         }
-        lookup::Error::Failed(failure) => fail(upstream_failed(failure), cause),
+        lookup::Error::Failed(failure) => {
+            let mut served = fail(upstream_failed(failure), cause);
+            if let Failure::Exhausted { wait } | Failure::Open { wait } = failure {
+                retry_after(&mut served, seconds_up(*wait));
+            }
+            served
+        }
         lookup::Error::Overloaded => overloaded(cause),
         lookup::Error::Lost => fail(INTERNAL, cause),
     }
@@ -116,12 +122,22 @@ fn lookup_failed(error: &Arc<lookup::Error>) -> Served {
 
 fn upstream_failed(failure: &Failure) -> Row {
     match failure {
-        Failure::Unreachable(_) => {
+        Failure::Unreachable(..) => {
             Row(StatusCode::BAD_GATEWAY, "gateway_upstream_unreachable", "Monime could not be reached. Try again.")
         }
         Failure::TimedOut(_) => UPSTREAM_TIMEOUT,
         Failure::Internal(_) => INTERNAL,
         Failure::Unreadable(_) => UNREADABLE,
+        Failure::Exhausted { .. } => Row(
+            StatusCode::TOO_MANY_REQUESTS,
+            "gateway_budget_exhausted",
+            "The gateway asks Monime as often as it may, and this lookup found no turn. Wait as Retry-After says.",
+        ),
+        Failure::Open { .. } => Row(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "gateway_upstream_open",
+            "Monime failed so often that the gateway leaves it alone for a moment. Wait as Retry-After says.",
+        ),
     }
 }
 
@@ -242,6 +258,11 @@ fn answer(row: Row, outcome: Outcome, operation: &'static str, cause: Option<Arc
 
 fn retry_after(served: &mut Served, seconds: u64) {
     served.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+}
+
+/// Whole seconds that are not shorter than `wait`, and at least one: 0 would ask for a busy loop.
+fn seconds_up(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// Passes on how Monime names and limits requests, so that its support can find them and SDKs wait as they should.

@@ -92,6 +92,16 @@ impl Flaw {
             Self::Failed | Self::Unavailable | Self::TimedOut => "failure",
         }
     }
+
+    /// Whether an answer past its time may be told instead: yes, where Monime is not well; no, where it said something
+    /// that should be looked into.
+    #[must_use]
+    pub fn permits_stale(self) -> bool {
+        match self {
+            Self::Failed | Self::Unavailable | Self::TimedOut => true,
+            Self::Mismatch | Self::Unreadable | Self::Credentials | Self::Throttled | Self::Unexpected => false,
+        }
+    }
 }
 
 impl Final {
@@ -318,6 +328,22 @@ mod tests {
             ] {
                 assert_eq!(verdict(status, body), Err(flaw), "{status} {body}");
             }
+        }
+    }
+
+    #[test]
+    fn an_answer_past_its_time_stands_in_only_where_monime_is_not_well() {
+        for (flaw, stale) in [
+            (Flaw::Failed, true),
+            (Flaw::Unavailable, true),
+            (Flaw::TimedOut, true),
+            (Flaw::Mismatch, false),
+            (Flaw::Unreadable, false),
+            (Flaw::Credentials, false),
+            (Flaw::Throttled, false),
+            (Flaw::Unexpected, false),
+        ] {
+            assert_eq!(flaw.permits_stale(), stale, "{flaw:?}");
         }
     }
 

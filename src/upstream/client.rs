@@ -23,7 +23,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tower::Service;
 
-use super::failure::{Bound, Failure, Unreadable};
+use super::failure::{Bound, Failure, Unreachable, Unreadable, causes};
 use super::origin::Origin;
 use super::roots::{InvalidRoots, roots};
 
@@ -96,6 +96,8 @@ impl Client {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_MAX_IDLE)
             .http1_max_buf_size(MAX_BUFFER)
+            // It would send some requests twice behind our back; each attempt is to be counted, and to have its turn.
+            .retry_canceled_requests(false)
             // A connection that died in silence would otherwise take every lookup with it until TCP gives up.
             .http2_keep_alive_interval(PING_EVERY)
             .http2_keep_alive_timeout(PING_DEADLINE)
@@ -126,17 +128,21 @@ impl Service<Request<Empty<Bytes>>> for Client {
 }
 
 fn failure(error: legacy::Error) -> Failure {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        if error.is::<ConnectTimedOut>() {
-            return Failure::TimedOut(Bound::Connect);
-        }
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
-            return Failure::Unreadable(Unreadable::Framing);
-        }
-        cause = error.source();
+    if causes(&error).any(|cause| cause.is::<ConnectTimedOut>()) {
+        return Failure::TimedOut(Bound::Connect);
     }
-    Failure::Unreachable(Box::new(error))
+    if causes(&error).any(|cause| cause.downcast_ref().is_some_and(hyper::Error::is_parse)) {
+        return Failure::Unreadable(Unreadable::Framing);
+    }
+    let came = if causes(&error).any(|cause| cause.is::<rustls::Error>()) {
+        Unreachable::Refused
+    } else if error.is_connect() {
+        Unreachable::NotConnected
+    } else {
+        // Whether the connection was new or kept alive makes no difference: nothing has been answered over it.
+        Unreachable::Unanswered
+    };
+    Failure::Unreachable(came, Box::new(error))
 }
 
 fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, NoClient> {

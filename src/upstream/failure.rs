@@ -3,13 +3,15 @@
 //! Carries causes for the log. Refuses to pick a status: `gateway::rescue` alone does that.
 
 use std::error::Error;
+use std::io;
+use std::time::Duration;
 
 /// A request to Monime that brought no usable reply.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// No connection, no TLS, or a connection that broke before the reply was complete.
-    #[error("Monime could not be reached")]
-    Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    #[error("Monime could not be reached: {0}")]
+    Unreachable(Unreachable, #[source] Box<dyn Error + Send + Sync>),
     /// A deadline of ours passed.
     #[error("Monime did not answer in time ({0} deadline)")]
     TimedOut(Bound),
@@ -19,6 +21,35 @@ pub enum Failure {
     /// A reply that cannot be used.
     #[error("Monime's answer cannot be used")]
     Unreadable(#[from] Unreadable),
+    /// Not sent: our budget of requests has no turn that would come in time.
+    #[error("the budget of requests to Monime is used up")]
+    Exhausted {
+        /// How long until there would be a turn.
+        wait: Duration,
+    },
+    /// Not sent: Monime failed so often that it is left alone for a moment.
+    #[error("Monime failed too often and is left alone for a moment")]
+    Open {
+        /// How long until Monime is tried again.
+        wait: Duration,
+    },
+}
+
+/// How far it came before Monime was out of reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// To no connection: no such name, nobody listens, or the TLS handshake was cut off.
+    #[error("no connection")]
+    NotConnected,
+    /// To TLS, which one side refused: a certificate that is not trusted, or what is no TLS at all.
+    #[error("TLS was refused")]
+    Refused,
+    /// To a connection, which ended before an answer began or before its head was complete.
+    #[error("the connection ended before an answer")]
+    Unanswered,
+    /// Into the middle of an answer, where the connection was reset.
+    #[error("the connection was reset in the middle of the answer")]
+    Reset,
 }
 
 /// Which deadline passed.
@@ -69,12 +100,47 @@ impl Failure {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "unreachable",
+            Self::Unreachable(..) => "unreachable",
             Self::TimedOut(_) => "timeout",
             Self::Internal(_) => "internal",
             Self::Unreadable(_) => "unreadable",
+            Self::Exhausted { .. } => "exhausted",
+            Self::Open { .. } => "open",
         }
     }
+
+    /// Whether the same lookup could fare better at once, and may be sent again: a GET may, even if the first was heard.
+    #[must_use]
+    pub fn is_worth_a_retry(&self) -> bool {
+        match self {
+            Self::Unreachable(Unreachable::NotConnected | Unreachable::Unanswered, _) => true,
+            // Who is not trusted will not be trusted a moment later.
+            Self::Unreachable(Unreachable::Refused | Unreachable::Reset, _) => false,
+            Self::TimedOut(Bound::Connect) => true,
+            // They have used up the time that a retry would need.
+            Self::TimedOut(Bound::Attempt | Bound::Total) => false,
+            Self::Internal(_) | Self::Unreadable(_) | Self::Exhausted { .. } | Self::Open { .. } => false,
+        }
+    }
+
+    /// Whether an answer past its time may be told instead: yes, where Monime is down or slow; no, where something came
+    /// that should be looked into, or where the fault is ours.
+    #[must_use]
+    pub fn permits_stale(&self) -> bool {
+        match self {
+            Self::Unreachable(..) | Self::TimedOut(_) | Self::Open { .. } => true,
+            Self::Internal(_) | Self::Unreadable(_) | Self::Exhausted { .. } => false,
+        }
+    }
+}
+
+/// An error and everything it was caused by, outermost first; with what an I/O error was made of, which its own
+/// `source` leaves out.
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner as &(dyn Error + 'static)),
+        None => error.source(),
+    })
 }
 
 impl std::fmt::Display for Bound {
@@ -84,5 +150,38 @@ impl std::fmt::Display for Bound {
             Self::Attempt => "attempt",
             Self::Total => "total",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every failure, whether it is asked again for, and whether an answer past its time may stand in for it.
+    #[test]
+    fn every_failure_says_what_may_be_done_about_it() {
+        let wait = Duration::from_secs(1);
+        for (failure, retry, stale) in [
+            (Failure::Unreachable(Unreachable::NotConnected, "".into()), true, true),
+            (Failure::Unreachable(Unreachable::Refused, "".into()), false, true),
+            (Failure::Unreachable(Unreachable::Unanswered, "".into()), true, true),
+            (Failure::Unreachable(Unreachable::Reset, "".into()), false, true),
+            (Failure::TimedOut(Bound::Connect), true, true),
+            (Failure::TimedOut(Bound::Attempt), false, true),
+            (Failure::TimedOut(Bound::Total), false, true),
+            (Failure::Internal("".into()), false, false),
+            (Failure::Unreadable(Unreadable::Framing), false, false),
+            (Failure::Exhausted { wait }, false, false),
+            (Failure::Open { wait }, false, true),
+        ] {
+            assert_eq!((failure.is_worth_a_retry(), failure.permits_stale()), (retry, stale), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_cause_is_found_however_deep_in_io_errors() {
+        let deep = io::Error::other(io::Error::other(io::Error::other(Unreadable::Coding)));
+        assert!(causes(&deep).any(|cause| cause.is::<Unreadable>()));
+        assert_eq!(causes(&Unreadable::Coding).count(), 1);
     }
 }

@@ -22,7 +22,7 @@ use http_body_util::{BodyExt, Empty};
 use tokio::time::timeout;
 use tower::Service;
 
-use super::failure::{Failure, Unreadable};
+use super::failure::{Failure, Unreachable, Unreadable, causes};
 use super::origin::Origin;
 use super::{Fetch, Reply};
 use crate::monime::operation::checkout_session;
@@ -164,12 +164,9 @@ where
 /// A connection that was reset is Monime out of reach; a body that just ended early is an answer that makes no sense.
 fn broken<E: Into<BoxError>>(error: E) -> Failure {
     let error = error.into();
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
-    while let Some(inner) = cause {
-        if inner.downcast_ref().is_some_and(|io: &std::io::Error| io.kind() == std::io::ErrorKind::ConnectionReset) {
-            return Failure::Unreachable(error);
-        }
-        cause = inner.source();
+    let reset = |io: &std::io::Error| io.kind() == std::io::ErrorKind::ConnectionReset;
+    if causes(error.as_ref()).any(|cause| cause.downcast_ref().is_some_and(reset)) {
+        return Failure::Unreachable(Unreachable::Reset, error);
     }
     Unreadable::BrokenOff.into()
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::monime::Key;
-use crate::upstream::{Bound, Unreadable};
+use crate::upstream::{Bound, Unreachable, Unreadable};
 
 /// An answer that is passed on: what Monime says, the status, how it is described, whether memory holds it, the
 /// verdict it counts as, and the outcome that its caller counts as.
@@ -61,7 +61,9 @@ const REFUSED: &[Refused] = &[
     (|_| Said::Failure(Failure::TimedOut(Bound::Connect)), 504, "gateway_upstream_timeout", None),
     (|_| Said::Failure(Failure::TimedOut(Bound::Attempt)), 504, "gateway_upstream_timeout", None),
     (|_| Said::Failure(Failure::TimedOut(Bound::Total)), 504, "gateway_upstream_timeout", None),
-    (|_| Said::Failure(Failure::Unreachable("secret of the address".into())), 502, "gateway_upstream_unreachable", None),
+    (|_| Said::Failure(Failure::Exhausted { wait: Duration::from_secs(3) }), 429, "gateway_budget_exhausted", None),
+    (|_| Said::Failure(Failure::Open { wait: Duration::from_secs(2) }), 503, "gateway_upstream_open", None),
+    (|_| Said::Failure(Failure::Unreachable(Unreachable::NotConnected, "secret of the address".into())), 502, "gateway_upstream_unreachable", None),
     (|_| Said::Failure(Unreadable::TooLarge.into()), 502, "gateway_upstream_unreadable", None),
     (|_| Said::Failure(Unreadable::BrokenOff.into()), 502, "gateway_upstream_unreadable", None),
     (|_| Said::Failure(Unreadable::Coding.into()), 502, "gateway_upstream_unreadable", None),
@@ -160,6 +162,24 @@ async fn who_must_wait_for_monime_is_told_for_how_long_and_by_whom() {
             assert_eq!(answer.header("monime-request-id").is_some(), monimes.is_some(), "{status} {monimes:?}");
             answer.reason();
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_must_wait_for_the_gateway_is_told_for_how_long_in_whole_seconds() {
+    for (wait, told) in [
+        (Duration::ZERO, "1"),
+        (Duration::from_nanos(1), "1"),
+        (Duration::from_secs(1), "1"),
+        (Duration::from_millis(1_001), "2"),
+        (Duration::from_millis(2_500), "3"),
+        (Duration::from_secs(60), "60"),
+        (Duration::MAX, "18446744073709551615"),
+    ] {
+        let exhausted = Gateway::saying(move |_| Said::Failure(Failure::Exhausted { wait })).get(&[]).await;
+        let open = Gateway::saying(move |_| Said::Failure(Failure::Open { wait })).get(&[]).await;
+        assert_eq!((exhausted.status, exhausted.header("retry-after")), (429, Some(told)), "{wait:?}");
+        assert_eq!((open.status, open.header("retry-after")), (503, Some(told)), "{wait:?}");
     }
 }
 
