@@ -29,7 +29,7 @@ use crate::monime::{SpaceId, Version};
 use crate::secret::Secret;
 use crate::server::Address;
 use crate::telemetry::log::Format;
-use crate::upstream::{Origin, Timeouts};
+use crate::upstream::{Origin, Quota, Timeouts};
 use raw::Raw;
 use rules::Rules;
 use schema::Node;
@@ -45,6 +45,8 @@ pub struct Config {
     pub monime: Monime,
     /// What is kept, and for how long.
     pub cache: Cache,
+    /// How often Monime is asked.
+    pub budget: Budget,
     /// The most requests that may wait on Monime at a time, at least one.
     pub max_in_flight: usize,
     /// How it ends.
@@ -87,6 +89,15 @@ pub struct Cache {
     pub lifetimes: Lifetimes,
     /// Whether a caller's `no-cache` asks Monime again.
     pub callers_may_refresh: bool,
+}
+
+/// How often Monime is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// The limits that the operator set.
+    pub quota: Quota,
+    /// Our part of every limit, above 0 and at most 1.
+    pub share: f64,
 }
 
 /// How it ends.
@@ -157,6 +168,7 @@ impl Config {
         let secret = rules.token(raw, token);
         let monime = rules.monime(&raw.monime, secret);
         let cache = rules.cache(&raw.cache);
+        let budget = rules.budget(&raw.budget);
         let max_in_flight = rules.max_in_flight(&raw.limits);
         let shutdown = rules.shutdown(&raw.shutdown);
         let log = rules.log(&raw.log);
@@ -166,6 +178,7 @@ impl Config {
             admin: admin?,
             monime: monime?,
             cache: cache?,
+            budget: budget?,
             max_in_flight: max_in_flight?,
             shutdown: shutdown?,
             log: log?,

@@ -22,15 +22,31 @@ pub const CURRENT_VERSION: &str = "caph.2025-08-23";
 /// Every release that is known.
 pub const KNOWN_VERSIONS: [&str; 2] = [CURRENT_VERSION, "caph.2025-06-20"];
 
-/// Lookups a second that Monime grants one token at one endpoint, by what the token is for.
-///
-/// Live tokens begin with `mon_` and get 20, test tokens with `mon_test_` and get 5. A token of neither form gets the
-/// smaller number: asking too gently costs seconds, asking too fast costs everyone behind the token.
-#[must_use]
-pub fn endpoint_rate(kind: TokenKind) -> u32 {
-    match kind {
-        TokenKind::Live => 20,
-        TokenKind::Test | TokenKind::Other => 5,
+/// Monime's limits, in calls a second. They hold for any second, not only for those that a clock begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// For one token at one operation.
+    pub endpoint: u32,
+    /// For one token.
+    pub token: u32,
+    /// For one space.
+    pub space: u32,
+}
+
+impl Rates {
+    /// What Monime grants a live token.
+    pub const LIVE: Self = Self { endpoint: 20, token: 80, space: 500 };
+    /// What Monime grants a test token.
+    pub const TEST: Self = Self { endpoint: 5, token: 20, space: 100 };
+
+    /// What Monime grants a token of this kind. One of neither form gets the smaller numbers: asking too gently costs
+    /// seconds, asking too fast costs everyone behind the token.
+    #[must_use]
+    pub fn of(kind: TokenKind) -> Self {
+        match kind {
+            TokenKind::Live => Self::LIVE,
+            TokenKind::Test | TokenKind::Other => Self::TEST,
+        }
     }
 }
 

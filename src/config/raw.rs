@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) admin: Admin,
     pub(super) monime: Monime,
     pub(super) cache: Cache,
+    pub(super) budget: Budget,
     pub(super) limits: Limits,
     pub(super) shutdown: Shutdown,
     pub(super) security: Security,
@@ -139,6 +140,25 @@ pub(super) struct StaleIfError {
     /// An expired session; it may have become completed, so an old answer may lose a paid order.
     #[schemars(extend("default" = "0s"))]
     pub(super) expired: String,
+}
+
+/// How often Monime is asked, in calls a second.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Budget {
+    /// Lookups with one token; without it 20, or 5 with a test token.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) endpoint: Option<i64>,
+    /// All calls with one token; without it 80, or 20 with a test token.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) token: Option<i64>,
+    /// All calls for one space; without it 500, or 100 with a test token.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) space: Option<i64>,
+    /// This gateway's part of those limits, above 0 and at most 1; with several gateways on one token, one divided by
+    /// their number.
+    #[schemars(extend("default" = 1.0, "exclusiveMinimum" = 0, "maximum" = 1))]
+    pub(super) share: f64,
 }
 
 /// How much is done at once.

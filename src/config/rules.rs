@@ -10,10 +10,11 @@ use super::effective::{Effective, NOT_SET};
 use super::problems::{Problems, shown};
 use super::raw::{self, Raw};
 use super::values::{self, Bounds};
-use super::{Cache, Log, Shutdown};
+use super::{Budget, Cache, Log, Shutdown};
 use crate::lookup::{Lifetimes, StaleIfError, Ttl};
 use crate::server::Address;
 use crate::telemetry::log::Format;
+use crate::upstream::Quota;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// What a final answer could still become is looked at again at least once a month.
@@ -24,6 +25,9 @@ const DELAY: Bounds = Bounds::new(Duration::ZERO, MINUTE.saturating_mul(60));
 const DRAIN: Bounds = Bounds::new(Duration::from_millis(1), MINUTE.saturating_mul(60));
 /// Below this a single answer at its bound would not fit.
 const MIN_CACHE: u64 = 1 << 20;
+
+/// Calls a second that no token of Monime's is granted, and a budget can still keep count of.
+const MAX_RATE: u32 = 10_000;
 
 /// Judges values, and says of each broken rule who broke it.
 pub(super) struct Rules<'a> {
@@ -110,6 +114,28 @@ impl Rules<'_> {
         let cancelled = self.duration("cache.stale_if_error.cancelled", &raw.cancelled, TTL);
         let expired = self.duration("cache.stale_if_error.expired", &raw.expired, TTL);
         Some(StaleIfError { completed: completed?, cancelled: cancelled?, expired: expired? })
+    }
+
+    pub(super) fn budget(&mut self, raw: &raw::Budget) -> Option<Budget> {
+        let mut rate = |key: &str, rate: Option<i64>| {
+            let Some(rate) = rate else { return Some(None) };
+            let granted = u32::try_from(rate).ok().filter(|rate| (1..=MAX_RATE).contains(rate));
+            if granted.is_none() {
+                let fix = format!("choose a number from 1 to {MAX_RATE}, or leave it away for what Monime grants");
+                self.broken(key, format!("{rate} is out of range"), fix);
+            }
+            granted.map(Some)
+        };
+        let endpoint = rate("budget.endpoint", raw.endpoint);
+        let token = rate("budget.token", raw.token);
+        let space = rate("budget.space", raw.space);
+        let is_share = raw.share > 0.0 && raw.share <= 1.0;
+        if !is_share {
+            let rule = format!("{} is not above 0 and at most 1", raw.share);
+            self.broken("budget.share", rule, "write 1.0, or one divided by how many gateways share the token");
+        }
+        let quota = Quota { endpoint: endpoint?, token: token?, space: space? };
+        is_share.then_some(Budget { quota, share: raw.share })
     }
 
     pub(super) fn max_in_flight(&mut self, raw: &raw::Limits) -> Option<usize> {

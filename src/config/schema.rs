@@ -46,6 +46,8 @@ pub(super) enum Shape {
     Switch,
     /// A whole number.
     Number,
+    /// A number, with or without a fraction.
+    Fraction,
     /// A whole number or text with a unit.
     Size,
 }
@@ -85,6 +87,7 @@ impl<'a> Node<'a> {
             (true, true) => Shape::Size,
             (true, false) => Shape::Text,
             (false, true) => Shape::Number,
+            (false, false) if accepts("number") => Shape::Fraction,
             (false, false) if accepts("boolean") => Shape::Switch,
             (false, false) if accepts("array") => Shape::List,
             (false, false) => Shape::Table,
@@ -121,6 +124,7 @@ impl Shape {
             Self::Text => "text in quotes",
             Self::Switch => "true or false",
             Self::Number => "a whole number",
+            Self::Fraction => "a number",
             Self::Size => "a size: text with a unit, or a number of bytes",
         }
     }

@@ -31,9 +31,12 @@ impl Inspector<'_> {
             (Shape::Table, ValueKind::Table(table)) => self.table(node, path, table),
             (Shape::List, ValueKind::Array(list)) => self.list(node, path, list),
             (Shape::Size, ValueKind::I64(number)) => ValueKind::String(number.to_string()),
+            #[expect(clippy::cast_precision_loss, reason = "so large a number is out of every range")]
+            (Shape::Fraction, ValueKind::I64(number)) => ValueKind::Float(number as f64),
             (Shape::Text | Shape::Size, kind @ ValueKind::String(_))
             | (Shape::Switch, kind @ ValueKind::Boolean(_))
-            | (Shape::Number, kind @ ValueKind::I64(_)) => kind,
+            | (Shape::Number, kind @ ValueKind::I64(_))
+            | (Shape::Fraction, kind @ ValueKind::Float(_)) => kind,
             (wanted, kind) => {
                 self.wrong_shape(node, path, &format!("must be {}, not {}", wanted.name(), shape_of(&kind)));
                 return None;
@@ -75,6 +78,7 @@ impl Inspector<'_> {
             Shape::Text | Shape::Size => Some(ValueKind::String(text.to_owned())),
             Shape::Switch => text.parse().ok().map(ValueKind::Boolean),
             Shape::Number => text.parse().ok().map(ValueKind::I64),
+            Shape::Fraction => text.parse().ok().map(ValueKind::Float),
             Shape::List => node.items().map(|items| self.comma_separated(items, text)),
         };
         if kind.is_none() {
@@ -89,7 +93,7 @@ impl Inspector<'_> {
             match items.shape() {
                 // A table in a list is named by its id, and a list of ids is all that a line of text can say.
                 Shape::Table => Value::new(Some(&self.source), Map::from([("id".to_owned(), text)])),
-                Shape::List | Shape::Text | Shape::Switch | Shape::Number | Shape::Size => text,
+                Shape::List | Shape::Text | Shape::Switch | Shape::Number | Shape::Fraction | Shape::Size => text,
             }
         };
         ValueKind::Array(if text.trim().is_empty() { Vec::new() } else { text.split(',').map(item).collect() })
@@ -141,7 +145,7 @@ impl Inspector<'_> {
 fn placeholder(items: Node<'_>) -> ValueKind {
     match items.shape() {
         Shape::Table => ValueKind::Table(Map::new()),
-        Shape::List | Shape::Text | Shape::Switch | Shape::Number | Shape::Size => ValueKind::String(String::new()),
+        Shape::List | Shape::Text | Shape::Switch | Shape::Number | Shape::Fraction | Shape::Size => ValueKind::String(String::new()),
     }
 }
 

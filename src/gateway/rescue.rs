@@ -23,7 +23,7 @@ use crate::lookup::{self, CACHE_STATUS, Diagnostics};
 use crate::monime::operation::{CHECKOUT_SESSION, GET_CHECKOUT_SESSION, methods};
 use crate::monime::{Envelope, Flaw};
 use crate::telemetry::Outcome;
-use crate::upstream::Failure;
+use crate::upstream::{self, Failure};
 
 /// Everything that can keep a request from an answer.
 #[derive(Debug)]
@@ -280,14 +280,6 @@ fn pass_on(served: &mut Served, flaw: Flaw, diagnostics: &Diagnostics) {
 
 /// Seconds of Monime's `Retry-After`: SDKs sleep exactly that long, without a cap of their own, so here is one.
 fn wait_of(diagnostics: &Diagnostics) -> u64 {
-    let said = diagnostics.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let seconds = said.and_then(|said| said.parse().ok().or_else(|| until(said)));
     // Longer than the least where nothing is said: everyone who waits hears the same.
-    seconds.unwrap_or(5_u64).clamp(1, 60)
-}
-
-/// Seconds until an HTTP date (RFC 9110, 5.6.7), the other form of `Retry-After`.
-fn until(date: &str) -> Option<u64> {
-    let date = httpdate::parse_http_date(date).ok()?;
-    Some(date.duration_since(SystemTime::now()).map_or(0, |span| span.as_secs() + 1))
+    upstream::retry_after(diagnostics.headers()).map_or(5, seconds_up).min(60)
 }

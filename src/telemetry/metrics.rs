@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use prometheus::{Registry, Result};
 
 use super::outcome::Outcome;
@@ -41,6 +41,20 @@ pub struct Metrics {
     pub flights: IntGauge,
     /// `monigate_status_regressions_total`.
     pub status_regressions: IntCounter,
+    /// `monigate_budget_waiting`.
+    pub budget_waiting: IntGauge,
+    /// `monigate_budget_wait_seconds`, by the scope that decided when the turn came.
+    pub budget_wait: HistogramVec,
+    /// `monigate_budget_refusals_total`, by the scope that decided that the turn would come too late.
+    pub budget_refusals: IntCounterVec,
+    /// `monigate_budget_share`, by scope.
+    pub budget_share: GaugeVec,
+    /// `monigate_budget_paused`, by scope.
+    pub budget_paused: IntGaugeVec,
+    /// `monigate_upstream_throttled_total`, by scope.
+    pub upstream_throttled: IntCounterVec,
+    /// `monigate_breaker_state`.
+    pub breaker_state: IntGauge,
 }
 
 impl Metrics {
@@ -67,6 +81,13 @@ impl Metrics {
             cache_evictions: counter(r, "monigate_cache_evictions_total", "Answers dropped to make room or because their time was over.")?,
             flights: gauge(r, "monigate_flights", "Lookups that are waiting for Monime, each for all of its callers.")?,
             status_regressions: counter(r, "monigate_status_regressions_total", "Times Monime's answer went back behind a kept completed one.")?,
+            budget_waiting: gauge(r, "monigate_budget_waiting", "Requests to Monime that wait for their turn.")?,
+            budget_wait: histograms(r, "monigate_budget_wait_seconds", "Time that a request to Monime waited for its turn, by the scope that decided it.", &["scope"])?,
+            budget_refusals: counters(r, "monigate_budget_refusals_total", "Lookups refused because their turn would have come too late, by the scope that decided it.", &["scope"])?,
+            budget_share: gauges(r, "monigate_budget_share", "Part of Monime's limit that is asked for, the smallest of each scope.", &["scope"])?,
+            budget_paused: int_gauges(r, "monigate_budget_paused", "1 while a 429 of Monime pauses this scope.", &["scope"])?,
+            upstream_throttled: counters(r, "monigate_upstream_throttled_total", "429s of Monime by the scope that they name.", &["scope"])?,
+            breaker_state: gauge(r, "monigate_breaker_state", "0: Monime is asked, 1: it is tried, 2: it is left alone.")?,
             registry,
         };
         let build = IntGaugeVec::new(Opts::new("monigate_build_info", "Always 1; the version is the label."), &["version"])?;
@@ -115,6 +136,16 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
     let gauge = IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone())).map(|()| gauge)
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec> {
+    let gauges = GaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauges.clone())).map(|()| gauges)
+}
+
+fn int_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(gauges.clone())).map(|()| gauges)
 }
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {

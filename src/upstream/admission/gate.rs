@@ -1,0 +1,273 @@
+//! The gate to Monime: one lock around the budget and the breaker, and everyone who waits at it.
+//!
+//! Outlives a change of settings, as what was sent counts whoever sent it. Owns waking, counting and logging. Refuses to
+//! hold its lock across an await, and to lose a turn: dropping a place gives it back, dropping a turn tells the breaker.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::breaker::{Breaker, Change, Permit, State, Verdict};
+use super::budget::{Budget, Places, Scope, Ticket};
+use crate::monime::{Rates, TokenKind};
+use crate::telemetry::Metrics;
+use crate::upstream::retry_after::retry_after;
+use crate::upstream::{Failure, Reply};
+
+/// Which limit was reached, as Monime says it.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("monime-rate-limit");
+/// The pause after a 429 that does not say how long: Monime counts by the second.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause that is believed.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// Limits that the operator set, in calls a second; where none is set, the token's kind decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// For one token at one operation.
+    pub endpoint: Option<u32>,
+    /// For one token.
+    pub token: Option<u32>,
+    /// For one space.
+    pub space: Option<u32>,
+}
+
+/// Who may ask Monime, and when. Clones are the same gate.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<Machines>,
+    /// Some turn moved up, or the breaker changed.
+    moved: Notify,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Machines {
+    budget: Budget,
+    breaker: Breaker,
+    /// The shares as they were last told, in the order of `Scope::ALL`.
+    told: [f64; 3],
+}
+
+/// A place in line; dropped, it is given back.
+struct Place<'a> {
+    gate: &'a Gate,
+    ticket: Ticket,
+    since: Instant,
+}
+
+/// The turn of one attempt, which is under way. Dropped without an end, the attempt counts as failed.
+pub(super) struct Turn {
+    gate: Gate,
+    places: Places,
+    sent_at: Instant,
+    permit: Option<Permit>,
+}
+
+// === impl Quota ===
+
+impl Quota {
+    /// The limits for a token of this kind.
+    pub(super) fn rates(&self, kind: TokenKind) -> Rates {
+        let Rates { endpoint, token, space } = Rates::of(kind);
+        Rates {
+            endpoint: self.endpoint.unwrap_or(endpoint),
+            token: self.token.unwrap_or(token),
+            space: self.space.unwrap_or(space),
+        }
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// A gate at which nobody waits, for this share of every limit, above 0 and at most 1.
+    #[must_use]
+    pub fn new(share: f64, metrics: Arc<Metrics>) -> Self {
+        let (budget, breaker) = (Budget::new(share), Breaker::new(Instant::now()));
+        let state = Mutex::new(Machines { budget, breaker, told: [share; 3] });
+        let gate = Self(Arc::new(Inner { state, moved: Notify::new(), metrics }));
+        gate.report();
+        gate
+    }
+
+    /// From now on this share of every limit. Whoever waits is given a new turn.
+    pub fn set_share(&self, share: f64) {
+        self.with(|machines, now| machines.budget.set_share(share, now));
+    }
+
+    /// Brings the metrics up to date: shares regrow while nobody asks.
+    pub fn report(&self) {
+        self.with(|_, _| ());
+    }
+
+    /// Whether Monime is asked at all, in a word.
+    #[must_use]
+    pub fn breaker(&self) -> &'static str {
+        self.lock().breaker.state().as_str()
+    }
+
+    /// Waits for a turn, which comes at `latest` or before. Cancel-safe: dropping it gives the place back.
+    pub(super) async fn turn(&self, places: Places, rates: Rates, latest: Instant) -> Result<Turn, Failure> {
+        let place = self.join(&places, rates, latest)?;
+        loop {
+            // Asked for before looking, so that what moves in between is not missed.
+            let moved = self.0.moved.notified();
+            match self.take(&place, latest)? {
+                Ok(permit) => {
+                    let waited = place.since.elapsed();
+                    self.0.metrics.budget_wait.with_label_values(&["all"]).observe(waited.as_secs_f64());
+                    return Ok(Turn { gate: self.clone(), places, sent_at: Instant::now(), permit: Some(permit) });
+                }
+                Err(moment) => tokio::select! {
+                    () = sleep_until(moment) => {}
+                    () = moved => {}
+                },
+            }
+        }
+    }
+
+    fn join(&self, places: &Places, rates: Rates, latest: Instant) -> Result<Place<'_>, Failure> {
+        self.with(|machines, now| {
+            machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
+            match machines.budget.join(places, rates, now, latest) {
+                Ok(ticket) => Ok(Place { gate: self, ticket, since: now }),
+                Err(late) => {
+                    self.0.metrics.budget_refusals.with_label_values(&[late.scope.as_str()]).inc();
+                    Err(Failure::Exhausted { wait: late.at.saturating_duration_since(now) })
+                }
+            }
+        })
+    }
+
+    /// Takes the turn if it has come; else says when it will.
+    fn take(&self, place: &Place<'_>, latest: Instant) -> Result<Result<Permit, Instant>, Failure> {
+        self.with(|machines, now| {
+            // Before the turn is taken, so that none is lost on a breaker that has opened meanwhile.
+            machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
+            match machines.budget.take(place.ticket, now) {
+                Ok(()) => {
+                    let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
+                    self.tell(change);
+                    Ok(Ok(permit))
+                }
+                // A pause can move a turn that was promised.
+                Err(moment) if moment > latest => {
+                    Err(Failure::Exhausted { wait: moment.saturating_duration_since(now) })
+                }
+                Err(moment) => Ok(Err(moment)),
+            }
+        })
+    }
+
+    /// Does `work` under the lock, then wakes whoever must look again, and says what changed.
+    fn with<T>(&self, work: impl FnOnce(&mut Machines, Instant) -> T) -> T {
+        let mut machines = self.lock();
+        // Read under the lock, so that the machines see a clock that never goes back.
+        let now = Instant::now();
+        let before = (machines.budget.advances(), machines.breaker.state());
+        let done = work(&mut machines, now);
+        if (machines.budget.advances(), machines.breaker.state()) != before {
+            self.0.moved.notify_waiters();
+        }
+        self.measure(&mut machines, now);
+        done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machines> {
+        // The machines do not panic; a turn taken twice would be better than none ever again.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn measure(&self, machines: &mut Machines, now: Instant) {
+        let metrics = &self.0.metrics;
+        metrics.budget_waiting.set(i64::try_from(machines.budget.waiting()).unwrap_or(i64::MAX));
+        for (scope, told) in Scope::ALL.into_iter().zip(&mut machines.told) {
+            let label = scope.as_str();
+            let share = machines.budget.share(scope, now);
+            metrics.budget_share.with_label_values(&[label]).set(share);
+            metrics.budget_paused.with_label_values(&[label]).set(machines.budget.paused(scope, now).into());
+            if share < *told {
+                tracing::warn!(scope = label, share, "Monime limits us: asking at a smaller share of its limit");
+            } else if share > *told {
+                tracing::info!(scope = label, share, "asking at a larger share of Monime's limit again");
+            }
+            *told = share;
+        }
+    }
+
+    fn tell(&self, change: Option<Change>) {
+        let Some(Change { from, to }) = change else { return };
+        self.0.metrics.breaker_state.set(to.number());
+        match to {
+            State::Open => tracing::error!(from = from.as_str(), "Monime fails: not asking it for a moment"),
+            State::HalfOpen => tracing::info!("asking Monime once, to see whether it is back"),
+            State::Closed => tracing::info!("Monime is back: asking it as usual"),
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        // Nothing to give back once the turn was taken.
+        self.gate.with(|machines, now| machines.budget.leave(self.ticket, now));
+    }
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// The attempt is over: the breaker learns how it came out, the budget whether it was one too many.
+    pub(super) fn ended(mut self, result: &Result<Reply, Failure>) {
+        self.learn(verdict(result));
+        if let Ok(reply) = result
+            && reply.status == StatusCode::TOO_MANY_REQUESTS
+        {
+            self.throttled(&reply.headers);
+        }
+    }
+
+    fn learn(&mut self, verdict: Verdict) {
+        let Some(permit) = self.permit.take() else { return };
+        self.gate.with(|machines, now| {
+            let change = machines.breaker.end(permit, verdict, now);
+            self.gate.tell(change);
+        });
+    }
+
+    fn throttled(&self, headers: &HeaderMap) {
+        let scope = headers.get(RATE_LIMIT).and_then(|value| value.to_str().ok()).and_then(Scope::named);
+        let pause = retry_after(headers).unwrap_or(PAUSE).min(MAX_PAUSE);
+        let throttled = self.gate.with(|machines, now| {
+            machines.budget.throttled(&self.places, scope, self.sent_at, pause, now)
+        });
+        let scope = throttled.scope.as_str();
+        self.gate.0.metrics.upstream_throttled.with_label_values(&[scope]).inc();
+        tracing::warn!(scope, pause_s = pause.as_secs_f64(), space = %self.places.space, "Monime answered 429: pausing");
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.learn(Verdict::Failure);
+    }
+}
+
+/// What an attempt says about Monime's health: that it failed, if it did not answer or answered 5xx.
+fn verdict(result: &Result<Reply, Failure>) -> Verdict {
+    match result {
+        Ok(reply) if reply.status.is_server_error() => Verdict::Failure,
+        Ok(reply) if reply.status == StatusCode::TOO_MANY_REQUESTS => Verdict::Neutral,
+        Ok(_) | Err(Failure::Unreadable(_)) => Verdict::Success,
+        Err(Failure::Unreachable(_) | Failure::TimedOut(_)) => Verdict::Failure,
+        Err(Failure::Internal(_) | Failure::Exhausted { .. } | Failure::Open { .. }) => Verdict::Neutral,
+    }
+}
