@@ -13,6 +13,7 @@ mod observe;
 mod origin;
 pub mod plain;
 mod read;
+mod retry;
 mod roots;
 mod stage;
 
@@ -37,6 +38,7 @@ use credentials::Credentials;
 use deadline::Deadline;
 use observe::Observe;
 use read::Read;
+use retry::Retry;
 
 /// A lookup that has to go to Monime.
 #[derive(Debug, Clone)]
@@ -82,6 +84,8 @@ pub fn upstream(client: Client, token: Arc<Secret>, timeouts: Timeouts, metrics:
     let stack = ServiceBuilder::new()
         // Whatever happens below, whoever waits knows when it ends.
         .layer_fn(|inner| Deadline::total(inner, timeouts.total))
+        // Within the total deadline, and above everything that an attempt must pass each time.
+        .layer_fn(|inner| Retry::new(inner, Arc::clone(&metrics)))
         // Below the total deadline, so that each request to Monime is counted, also one that ran out of time.
         .layer_fn(|inner| Observe::new(inner, Arc::clone(&metrics)))
         // Bounds the body too: a reply counts when its last byte is there.

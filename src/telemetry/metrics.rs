@@ -31,6 +31,7 @@ pub struct Metrics {
     upstream_requests: IntCounterVec,
     upstream_seconds: HistogramVec,
     upstream_answers: IntCounterVec,
+    upstream_retries: IntCounterVec,
     /// `monigate_cache_entries`.
     pub cache_entries: IntGauge,
     /// `monigate_cache_weight_bytes`.
@@ -76,6 +77,7 @@ impl Metrics {
             upstream_requests: counters(r, "monigate_upstream_requests_total", "Requests sent to Monime by operation and status code, or the kind of failure.", &["operation", "code"])?,
             upstream_seconds: histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer.", &["operation"])?,
             upstream_answers: counters(r, "monigate_upstream_answers_total", "Complete answers of Monime by what they mean.", &["verdict"])?,
+            upstream_retries: counters(r, "monigate_upstream_retries_total", "Times Monime was to be asked once more for the same lookup, by why.", &["cause"])?,
             cache_entries: gauge(r, "monigate_cache_entries", "Answers kept in memory.")?,
             cache_weight: gauge(r, "monigate_cache_weight_bytes", "What the kept answers cost in memory; bounded by cache.max_size.")?,
             cache_evictions: counter(r, "monigate_cache_evictions_total", "Answers dropped to make room or because their time was over.")?,
@@ -119,6 +121,11 @@ impl Metrics {
     /// Counts one judged answer of Monime.
     pub fn upstream_answer(&self, verdict: &'static str) {
         self.upstream_answers.with_label_values(&[verdict]).inc();
+    }
+
+    /// Counts one decision to ask Monime again.
+    pub fn upstream_retry(&self, cause: &'static str) {
+        self.upstream_retries.with_label_values(&[cause]).inc();
     }
 
     /// The registry, for whoever writes it out.
@@ -168,6 +175,7 @@ mod tests {
         metrics.request("GetCheckoutSession", http::StatusCode::NOT_FOUND, Outcome::Miss, Duration::from_millis(3));
         metrics.upstream_request("GetCheckoutSession", "404", Duration::from_millis(2));
         metrics.upstream_answer("absent");
+        metrics.upstream_retry("503");
         for family in metrics.registry().gather() {
             let name = family.name();
             assert!(name.starts_with("monigate_") || name.starts_with("process_"), "{name}");
