@@ -7,6 +7,7 @@
 //! result, out of single `values`; `problems` collects what each of them finds.
 
 mod effective;
+mod fixed;
 mod problems;
 mod raw;
 mod rules;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use effective::Effective;
+pub use fixed::Fixed;
 pub use problems::{Problem, Problems};
 pub use sources::{Flag, Sources, TOKEN_VARIABLE};
 

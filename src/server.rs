@@ -5,6 +5,7 @@
 
 mod connection;
 mod listener;
+mod replaceable;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -22,6 +23,7 @@ use tower::Service;
 
 pub use connection::Times;
 pub use listener::{Address, InvalidAddress, Listener};
+pub use replaceable::Replaceable;
 
 use connection::Connection;
 use listener::{Stream, is_passing};

@@ -1,13 +1,13 @@
-//! The signals of the operating system, as two moments: stop, and stop at once.
+//! The signals of the operating system, as what they ask for: stop, stop at once, reload.
 //!
-//! The first SIGTERM or SIGINT asks to finish, the second does not wait for it. SIGHUP is survived and said to do
-//! nothing, because its default would be to die.
+//! The first SIGTERM or SIGINT asks to finish, the second does not wait for it. SIGHUP asks to reload; where there is
+//! nothing to reload it is survived, because its default would be to die.
 
 use std::io;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::runtime;
 
@@ -17,6 +17,21 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+}
+
+/// What the signals ask of the work.
+#[derive(Debug)]
+pub(super) struct Asked {
+    stop: oneshot::Receiver<()>,
+    /// One for each reload that is asked for.
+    pub(super) reloads: mpsc::Receiver<()>,
+}
+
+impl Asked {
+    /// Resolves when it is asked to finish.
+    pub(super) async fn stop(self) {
+        self.stop.await.unwrap_or_default();
+    }
 }
 
 impl Signals {
@@ -33,31 +48,34 @@ impl Signals {
         Ok((runtime, signals))
     }
 
-    /// Runs `work`, which is given the first signal as a future; returns none if a second one ended it.
+    /// Runs `work`, which is given what is asked of it; returns none if a second signal ended it.
     pub(super) async fn over<W, F>(mut self, work: W) -> Option<F::Output>
     where
-        W: FnOnce(oneshot::Receiver<()>) -> F,
+        W: FnOnce(Asked) -> F,
         F: Future,
     {
         let (stop, stopped) = oneshot::channel();
+        let (reload, reloads) = mpsc::channel(1);
         let signals = async {
-            self.next().await;
+            self.ended(&reload).await;
             // If nobody listens any more, the work is done anyway.
             let _ = stop.send(());
-            self.next().await;
+            self.ended(&reload).await;
         };
         tokio::select! {
-            done = work(stopped) => Some(done),
+            done = work(Asked { stop: stopped, reloads }) => Some(done),
             () = signals => None,
         }
     }
 
-    async fn next(&mut self) {
+    /// Passes on SIGHUPs until one of the others comes.
+    async fn ended(&mut self, reload: &mpsc::Sender<()>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => tracing::warn!("SIGHUP: reloading is not supported; restart to reload"),
+                // One that waits will see what this one is about, too.
+                _ = self.hang_up.recv() => drop(reload.try_send(())),
             }
         }
     }
