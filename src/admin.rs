@@ -49,20 +49,22 @@ pub struct Admin {
     pub readiness: Readiness,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// The effective configuration as JSON, redacted.
-    pub config: Bytes,
-    /// The memory.
-    pub memory: Arc<dyn Memory>,
+    /// The gateway.
+    pub gateway: Arc<dyn Operated>,
 }
 
-/// What an operator may know of the lookups and do to them.
-pub trait Memory: std::fmt::Debug + Send + Sync {
-    /// Removes answers; returns how many.
+/// What an operator may know of the gateway and do to it.
+pub trait Operated: std::fmt::Debug + Send + Sync {
+    /// Removes answers from memory; returns how many.
     fn purge(&self, purge: &Purge) -> u64;
-    /// Brings the sizes in the metrics up to date.
-    fn sweep(&self);
-    /// How Monime's last answer came out, in words.
+    /// Brings the metrics up to date that are not counted as they happen.
+    fn measure(&self);
+    /// How Monime's last answer came out, and whether it is asked, in words.
     fn upstream(&self) -> String;
+    /// Whose each credential is and how it is doing, in words. Never any part of it.
+    fn credentials(&self) -> Vec<String>;
+    /// The effective configuration as JSON, redacted.
+    fn config(&self) -> Bytes;
 }
 
 /// Whether requests may be sent here. Clones share the state.
@@ -171,7 +173,7 @@ impl Admin {
                 "admin_loopback_only",
                 "This endpoint is open only where no other machine can reach it. Bind admin.address to loopback.",
             ),
-            ("/config", true) => typed(StatusCode::OK, "application/json", self.config.clone()),
+            ("/config", true) => typed(StatusCode::OK, "application/json", self.gateway.config()),
             ("/purge", _) if *request.method() == Method::POST => self.purge(request).await,
             ("/purge", _) => not_allowed("POST"),
             ("/livez" | "/readyz" | "/metrics" | "/config", false) => not_allowed("GET, HEAD"),
@@ -190,12 +192,15 @@ impl Admin {
         if !verbose {
             return plain(status, format!("{state}\n"));
         }
-        // Monime's trouble is shown and not judged: taking every gateway out of service would help nobody.
-        plain(status, format!("gateway: {state}\ncredential: loaded\nmonime: {}\n", self.memory.upstream()))
+        // Monime's trouble is shown and not judged: taking every gateway out of service would help nobody. Nor would it
+        // with a secret that cannot be taken over: the one before may well be good.
+        let credentials = self.gateway.credentials().into_iter().map(|words| format!("credential {words}\n"));
+        let credentials: String = credentials.collect();
+        plain(status, format!("gateway: {state}\n{credentials}monime: {}\n", self.gateway.upstream()))
     }
 
     fn metrics(&self) -> Answer {
-        self.memory.sweep();
+        self.gateway.measure();
         let text = TextEncoder::new().encode_to_string(&self.metrics.registry().gather());
         match text {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
@@ -220,7 +225,7 @@ impl Admin {
         };
         match parse_purge(&body.to_bytes()) {
             Ok(purge) => {
-                let purged = self.memory.purge(&purge);
+                let purged = self.gateway.purge(&purge);
                 tracing::info!(purged, "purged");
                 typed(StatusCode::OK, "application/json", format!("{{\"purged\":{purged}}}").into())
             }

@@ -148,7 +148,11 @@ fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::
         Command::Run(settings) => {
             // Before anything that takes time: a signal that comes meanwhile is to end it in order, too.
             let (runtime, signals) = Signals::take()?;
-            with_config(settings, environment, err, |config, err| serve::run(&runtime, signals, config, err))
+            let sources = settings.sources(environment);
+            match Config::load(&sources) {
+                Ok(config) => serve::run(&runtime, signals, config, sources, err),
+                Err(problems) => bad_config(&problems, err),
+            }
         }
         Command::Get { id, space, settings } => {
             with_config(settings, environment, err, |config, err| ask::get(config, &id, space.as_deref(), out, err))
@@ -196,16 +200,15 @@ fn runtime() -> io::Result<Runtime> {
 fn check(config: &Config, out: &mut impl Write) -> io::Result<u8> {
     let monime = &config.monime;
     let spaces: Vec<_> = monime.spaces.iter().map(|space| space.as_str()).collect();
-    writeln!(out, "configuration ok: {} asks {} for {}", config.listen, monime.origin, spaces.join(", "))?;
-    let token = match monime.token.kind() {
-        TokenKind::Live => "a live token",
-        TokenKind::Test => "a test token, with which Monime refuses checkout sessions",
-        TokenKind::Other => "a token that does not begin with mon_, as Monime's do: is it the right secret?",
-    };
-    match &monime.token_file {
-        Some(path) => writeln!(out, "token: {token}, from {}", redact(&path.to_string_lossy())),
-        None => writeln!(out, "token: {token}, from the environment"),
-    }?;
+    writeln!(out, "configuration ok: {} asks {} for {}", config.listen, monime.wire.origin, spaces.join(", "))?;
+    for source in monime.keyring.sources() {
+        let token = match source.kind() {
+            TokenKind::Live => "a live token",
+            TokenKind::Test => "a test token, with which Monime refuses checkout sessions",
+            TokenKind::Other => "a token that does not begin with mon_, as Monime's do: is it the right secret?",
+        };
+        writeln!(out, "token: {token}, from {}", redact(source.name()))?;
+    }
     writeln!(out, "admin: {}", config.admin).map(|()| OK)
 }
 

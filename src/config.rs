@@ -16,7 +16,6 @@ mod shape;
 mod sources;
 mod values;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -28,10 +27,10 @@ pub use sources::{Flag, Sources, TOKEN_VARIABLE};
 
 use crate::lookup::Lifetimes;
 use crate::monime::{SpaceId, Version};
-use crate::secret::Secret;
+use crate::secret::Keyring;
 use crate::server::Address;
 use crate::telemetry::log::Format;
-use crate::upstream::{Origin, Quota, Timeouts};
+use crate::upstream::{Quota, Timeouts, Wire};
 use raw::Raw;
 use rules::Rules;
 use schema::Node;
@@ -62,10 +61,8 @@ pub struct Config {
 /// Which Monime is asked, and as whom.
 #[derive(Debug)]
 pub struct Monime {
-    /// Where it is.
-    pub origin: Origin,
-    /// The private CA in front of it, as PEM that [`roots`](crate::upstream::roots) can read.
-    pub ca_pem: Option<Vec<u8>>,
+    /// Where it is, and how it is reached.
+    pub wire: Wire,
     /// The release that is asked for when a caller names none; one of `versions`.
     pub version: Version,
     /// Every release that a caller may name.
@@ -76,10 +73,8 @@ pub struct Monime {
     pub spaces: Vec<SpaceId>,
     /// How long one lookup may take.
     pub timeouts: Timeouts,
-    /// The token.
-    pub token: Secret,
-    /// The file that the token came from; without one it came from the environment.
-    pub token_file: Option<PathBuf>,
+    /// A token for each of `spaces`.
+    pub keyring: Keyring,
 }
 
 /// What is kept, and for how long.
@@ -167,14 +162,13 @@ impl Config {
     fn judge(raw: &Raw, mut effective: Effective, token: Option<&str>, problems: &mut Problems) -> Option<Self> {
         let mut rules = Rules { effective: &effective, problems };
         let (listen, admin) = rules.addresses(raw);
-        let secret = rules.token(raw, token);
-        let monime = rules.monime(&raw.monime, secret);
+        let monime = rules.monime(raw, token);
         let cache = rules.cache(&raw.cache);
         let budget = rules.budget(&raw.budget);
         let max_in_flight = rules.max_in_flight(&raw.limits);
         let shutdown = rules.shutdown(&raw.shutdown);
         let log = rules.log(&raw.log);
-        effective.note_token(raw.monime.token_file.as_deref());
+        effective.note_token(raw.monime.token_file.as_deref(), token.is_some());
         Some(Self {
             listen: listen?,
             admin: admin?,

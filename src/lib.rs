@@ -10,6 +10,7 @@
 //! - [`gateway`]: the HTTP face, one stack in one expression
 //! - [`admin`]: health, metrics, configuration, purge
 //! - [`config`]: what the operator wrote, and what the program needs
+//! - `assembly`: a gateway put together from its configuration, and anew when that changes
 //! - [`sandbox`]: a stand-in Monime, for the demo, the tests and the benches
 //!
 //! # The life of a request
@@ -19,10 +20,11 @@
 //! store keeps it if it is final; everyone who waited is told.
 //!
 //! # The import rule
-//! `monime` → `secret, telemetry` → `server, upstream` → `lookup` → `gateway, admin` → `config` → this file → `cli` →
+//! `monime` → `telemetry` → `secret` → `server, upstream` → `lookup` → `gateway, admin` → `config` → `assembly` → this file → `cli` →
 //! `main`; `sandbox` knows `monime` and `server`. Nobody imports against the arrows; a test proves it.
 
 pub mod admin;
+mod assembly;
 pub mod config;
 pub mod gateway;
 pub mod lookup;
@@ -33,22 +35,30 @@ pub mod server;
 pub mod telemetry;
 pub mod upstream;
 
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use admin::{Admin, AdminService, Readiness};
-use config::{Config, Shutdown};
-use gateway::Terms;
-use lookup::{Lookups, Memory, Purge};
-use monime::TokenKind;
-use server::{Address, Listener, Times};
-use telemetry::Metrics;
-use upstream::{Client, Upstream};
+use admin::{Admin, AdminService, Operated, Readiness};
+use assembly::Current;
+use config::{Config, Problems};
+use server::{Address, HttpService, Listener, Replaceable, Times};
+
+pub use assembly::{CannotAssemble, Parts};
+
+/// How often secrets are looked at again. Old and new tokens are both good for minutes at least, and orchestrators take
+/// up to one to bring a file; sooner than this it is only a 401 or the operator who knows that a token has changed.
+const LOOK_AT_SECRETS: Duration = Duration::from_secs(5);
+
+/// Newer configurations as they are asked for, each read and judged already. Once its sender is gone there are no more.
+pub type Reloads = mpsc::Receiver<Result<Config, Problems>>;
 
 /// A gateway that has its sockets and is ready to serve.
 #[derive(Debug)]
@@ -56,19 +66,6 @@ pub struct Monigate {
     listener: Listener,
     admin_listener: Listener,
     parts: Parts,
-    shutdown: Shutdown,
-}
-
-/// What a gateway is made of, without sockets: enough to look something up.
-#[derive(Debug, Clone)]
-pub struct Parts {
-    /// The memory, and the way to Monime behind it.
-    pub lookups: Lookups<Upstream>,
-    /// What callers may ask for.
-    pub terms: Terms,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    config: Arc<config::Effective>,
 }
 
 /// Why it cannot start, though its configuration is in order.
@@ -84,12 +81,9 @@ pub enum CannotStart {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The client to Monime cannot be made.
+    /// A part of it cannot be made.
     #[error(transparent)]
-    Client(#[from] upstream::NoClient),
-    /// The metrics cannot be registered, which is a bug.
-    #[error("metrics: {0}")]
-    Metrics(String),
+    Assemble(#[from] CannotAssemble),
 }
 
 /// How serving ended.
@@ -101,37 +95,6 @@ pub enum Ended {
     CutOff,
 }
 
-// === impl Parts ===
-
-impl Parts {
-    /// Puts a gateway together. Opens no connection yet.
-    ///
-    /// # Errors
-    /// [`CannotStart`] when the private CA or the metrics cannot be used.
-    pub fn assemble(config: Config) -> Result<Self, CannotStart> {
-        let Config { monime, cache, max_in_flight, effective, .. } = config;
-        let metrics = Arc::new(Metrics::new().map_err(|error| CannotStart::Metrics(error.to_string()))?);
-        let token = Arc::new(monime.token);
-        warn_about(token.kind());
-        let rate = monime::endpoint_rate(token.kind());
-        let client = Client::new(monime.origin, monime.ca_pem.as_deref(), monime.timeouts.connect)?;
-        let upstream = upstream::upstream(client, token, monime.timeouts, Arc::clone(&metrics));
-        let limits = lookup::Limits { max_size: cache.max_size, max_flights: max_in_flight, rate };
-        let memory = Memory::new(limits, Arc::clone(&metrics));
-        let lookups = Lookups::new(upstream, memory, cache.lifetimes);
-        let terms = Terms {
-            default_space: monime.default_space,
-            spaces: monime.spaces,
-            version: monime.version,
-            versions: monime.versions,
-            callers_may_refresh: cache.callers_may_refresh,
-            patience: monime.timeouts.total,
-            max_in_flight,
-        };
-        Ok(Self { lookups, terms, metrics, config: Arc::new(effective) })
-    }
-}
-
 // === impl Monigate ===
 
 impl Monigate {
@@ -140,11 +103,11 @@ impl Monigate {
     /// # Errors
     /// [`CannotStart`], which names the configuration key.
     pub async fn bind(config: Config) -> Result<Self, CannotStart> {
-        let (listen, admin, shutdown) = (config.listen.clone(), config.admin.clone(), config.shutdown);
+        let (listen, admin) = (config.listen.clone(), config.admin.clone());
         let parts = Parts::assemble(config)?;
         let listener = bind("listen.address", listen).await?;
         let admin_listener = bind("admin.address", admin).await?;
-        Ok(Self { listener, admin_listener, parts, shutdown })
+        Ok(Self { listener, admin_listener, parts })
     }
 
     /// Where services ask.
@@ -162,35 +125,47 @@ impl Monigate {
     /// Serves until `stop` resolves, then drains: readiness fails, `shutdown.delay` passes while it still accepts,
     /// the listener closes, connections finish, at the latest after `shutdown.timeout`. The admin listener answers
     /// to the end. Dropping the future ends everything at once.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> Ended {
-        let Self { listener, admin_listener, parts, shutdown } = self;
+    ///
+    /// Each of `reloads` is taken on as a whole or refused as a whole, with its reasons in the log.
+    pub async fn serve(self, stop: impl Future<Output = ()>, reloads: Reloads) -> Ended {
+        let Self { listener, admin_listener, parts } = self;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %listener.address(),
             admin = %admin_listener.address(), "serving");
         let readiness = Readiness::default();
-        let admin = operators_side(&parts, readiness.clone(), admin_listener.address().is_local());
-        let service = gateway::gateway(parts.lookups.clone(), parts.terms, parts.metrics);
+        let service = Replaceable::new(stack(&parts));
+        let (metrics, tend) = (Arc::clone(&parts.metrics), parts.lookups.memory().clone().tend());
+        let current = Arc::new(Current(ArcSwap::from_pointee(parts)));
+        let admin = AdminService::new(Admin {
+            local: admin_listener.address().is_local(),
+            readiness: readiness.clone(),
+            metrics,
+            gateway: Arc::clone(&current) as Arc<dyn Operated>,
+        });
         readiness.ready();
         let (closing, closed) = oneshot::channel();
+        let settings = Arc::clone(&current);
         let drain = async move {
             stop.await;
             readiness.draining();
             tracing::info!("stopping: no longer ready, finishing what was accepted");
+            let shutdown = settings.0.load().shutdown;
             sleep(shutdown.delay).await;
             // The receiver lives in the same `select!` as this future.
-            let _ = closing.send(());
+            let _ = closing.send(shutdown.timeout);
         };
-        let requests = pin!(server::serve(listener, service, Times::default(), drain));
-        // Neither of the two ends by itself.
+        let requests = pin!(server::serve(listener, service.clone(), Times::default(), drain));
+        // None of the three ends by itself.
         let beside = async {
             let operators = server::serve(admin_listener, admin, Times::default(), pending());
-            tokio::join!(parts.lookups.memory().clone().tend(), operators).0
+            let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
+            tokio::join!(tend, changes, operators).0
         };
         let hard_limit = async {
-            // Without a sender there is nothing to limit.
-            if closed.await.is_err() {
-                pending::<()>().await;
+            match closed.await {
+                Ok(timeout) => sleep(timeout).await,
+                // Without a sender there is nothing to limit.
+                Err(_) => pending().await,
             }
-            sleep(shutdown.timeout).await;
         };
         let ended = tokio::select! {
             () = requests => Ended::Drained,
@@ -209,37 +184,24 @@ async fn bind(key: &'static str, address: Address) -> Result<Listener, CannotSta
     Listener::bind(&address).await.map_err(|source| CannotStart::Listen { key, address, source })
 }
 
-fn operators_side(parts: &Parts, readiness: Readiness, local: bool) -> AdminService {
-    let memory = Arc::new(OperatorsMemory(parts.lookups.memory().clone()));
-    let config = parts.config.to_json().into();
-    AdminService::new(Admin { local, readiness, metrics: Arc::clone(&parts.metrics), config, memory })
+/// What callers are served by.
+fn stack(parts: &Parts) -> impl HttpService + use<> {
+    gateway::gateway(parts.lookups.clone(), parts.terms.clone(), Arc::clone(&parts.metrics))
 }
 
-fn warn_about(kind: TokenKind) {
-    match kind {
-        TokenKind::Live => {}
-        TokenKind::Test => tracing::warn!("the token is a test token: Monime's test mode refuses checkout sessions"),
-        TokenKind::Other => tracing::warn!("the token does not begin with `mon_`: Monime's test limits are assumed"),
-    }
-}
-
-/// What the admin listener may do to the lookups.
-#[derive(Debug)]
-struct OperatorsMemory(Memory);
-
-impl admin::Memory for OperatorsMemory {
-    fn purge(&self, purge: &Purge) -> u64 {
-        self.0.purge(purge)
-    }
-
-    fn sweep(&self) {
-        self.0.sweep();
-    }
-
-    fn upstream(&self) -> String {
-        match self.0.last_landing() {
-            None => "not asked yet".to_owned(),
-            Some((word, ago)) => format!("last answer {word}, {} s ago", ago.as_secs()),
+/// Keeps up with secrets that change and with newer configurations; calls `took_on` with the parts of each.
+async fn follow(current: &Current, mut reloads: Reloads, took_on: impl Fn(&Parts)) -> Infallible {
+    loop {
+        let keyring = Arc::clone(&current.0.load().keyring);
+        let loaded = tokio::select! {
+            never = keyring.poll_every(LOOK_AT_SECRETS) => match never {},
+            Some(loaded) = reloads.recv() => loaded,
+        };
+        if let Some(parts) = current.reload(loaded) {
+            took_on(&parts);
         }
+        // Whether or not the settings are taken on: who asks for a reload may mean a secret.
+        let keyring = Arc::clone(&current.0.load().keyring);
+        keyring.reread_all().await;
     }
 }

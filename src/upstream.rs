@@ -3,7 +3,6 @@
 //! Owns everything that touches the wire: the pooled client, the credential, the deadlines, the bound on bodies.
 //! Refuses to know what an answer means: that is `monime::verdict`'s, and what to do about it is `lookup`'s.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the layer over these machines is still to come"))]
 mod admission;
 mod client;
 mod credentials;
@@ -14,26 +13,34 @@ mod origin;
 pub mod plain;
 mod read;
 mod retry;
+mod retry_after;
 mod roots;
 mod stage;
 
+use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http_body::Body;
+use http_body_util::Empty;
 use tokio::time::Instant;
-use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceBuilder};
 
-pub use client::{Client, NoClient};
+pub use admission::{Gate, Quota};
+pub use client::{Client, NoClient, Wire};
 pub use failure::{Bound, Failure, Unreachable, Unreadable};
 pub use origin::{InvalidOrigin, Origin, Timeouts};
+pub use retry::RetryBudget;
+pub use retry_after::retry_after;
 pub use roots::{InvalidRoots, roots};
 pub use stage::Stage;
 
 use crate::monime::Key;
-use crate::secret::Secret;
+use crate::secret::Keyring;
 use crate::telemetry::Metrics;
+use admission::Admission;
 use credentials::Credentials;
 use deadline::Deadline;
 use observe::Observe;
@@ -77,23 +84,57 @@ impl Fetch {
 /// Whoever can answer a [`Fetch`]: always ready, cancel-safe (dropping the future aborts the request).
 pub type Upstream = BoxCloneSyncService<Fetch, Reply, Failure>;
 
-/// Everything between a lookup and the wire, outermost first.
+/// What every stack to Monime shares, also the ones before and after a change of settings: what was sent counts, whoever
+/// sent it.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Who may ask, and when.
+    pub gate: Gate,
+    /// How often more than once.
+    pub retries: RetryBudget,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How Monime is asked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it is.
+    pub origin: Origin,
+    /// How long everything may take.
+    pub timeouts: Timeouts,
+    /// How often it may be asked.
+    pub quota: Quota,
+}
+
+/// Everything between a lookup and the `wire`, outermost first.
 #[must_use]
-pub fn upstream(client: Client, token: Arc<Secret>, timeouts: Timeouts, metrics: Arc<Metrics>) -> Upstream {
-    let origin = client.origin().clone();
+pub fn upstream<W, B>(wire: W, keyring: &Arc<Keyring>, settings: &Settings, shared: &Shared) -> Upstream
+where
+    W: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Failure> + Clone + Send + Sync + 'static,
+    W::Future: Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    let Settings { origin, timeouts, quota } = settings;
+    let Shared { gate, retries, metrics } = shared;
+    // A turn that comes later leaves no time for an answer.
+    let patience = timeouts.total.saturating_sub(timeouts.attempt);
     let stack = ServiceBuilder::new()
         // Whatever happens below, whoever waits knows when it ends.
         .layer_fn(|inner| Deadline::total(inner, timeouts.total))
         // Within the total deadline, and above everything that an attempt must pass each time.
-        .layer_fn(|inner| Retry::new(inner, Arc::clone(&metrics)))
+        .layer_fn(|inner| Retry::new(inner, Arc::clone(keyring), retries.clone(), Arc::clone(metrics)))
+        // Waiting for a turn is no part of an attempt: it is neither timed nor counted as one.
+        .layer_fn(|inner| Admission::new(inner, gate.clone(), Arc::clone(keyring), *quota, patience))
         // Below the total deadline, so that each request to Monime is counted, also one that ran out of time.
-        .layer_fn(|inner| Observe::new(inner, Arc::clone(&metrics)))
+        .layer_fn(|inner| Observe::new(inner, Arc::clone(metrics)))
         // Bounds the body too: a reply counts when its last byte is there.
         .layer_fn(|inner| Deadline::attempt(inner, timeouts.attempt))
         // Above the credential, which it must be able to recognise in what comes back.
-        .layer_fn(|inner| Read::new(inner, origin.clone(), Arc::clone(&token)))
-        // Last before the wire: nothing above ever holds a request with the token in it.
-        .layer_fn(|inner| Credentials::new(inner, Arc::clone(&token)))
-        .service(client);
+        .layer_fn(|inner| Read::new(inner, origin.clone()))
+        // Last before the wire: nothing above ever holds a request with the token in it, and the token is the one of
+        // the moment, however long there was to wait above.
+        .layer_fn(|inner| Credentials::new(inner, Arc::clone(keyring)))
+        .service(wire);
     BoxCloneSyncService::new(stack)
 }

@@ -9,15 +9,21 @@ use super::*;
 #[derive(Debug, Default)]
 struct Remembers(Mutex<Vec<Purge>>);
 
-impl Memory for Remembers {
+impl Operated for Remembers {
     fn purge(&self, purge: &Purge) -> u64 {
         let mut purges = self.0.lock().unwrap();
         purges.push(purge.clone());
         purges.len() as u64
     }
-    fn sweep(&self) {}
+    fn measure(&self) {}
     fn upstream(&self) -> String {
         "unreachable 3 s ago".into()
+    }
+    fn credentials(&self) -> Vec<String> {
+        vec!["of spc-1: fine".into(), "of spc-2: an older one is used".into()]
+    }
+    fn config(&self) -> Bytes {
+        "{}".into()
     }
 }
 
@@ -34,8 +40,7 @@ fn fixture(local: bool) -> Fixture {
         local,
         readiness: readiness.clone(),
         metrics: Arc::new(Metrics::new().unwrap()),
-        config: "{}".into(),
-        memory: Arc::clone(&memory) as Arc<dyn Memory>,
+        gateway: Arc::clone(&memory) as Arc<dyn Operated>,
     };
     Fixture { service: AdminService::new(admin), memory, readiness }
 }
@@ -63,7 +68,11 @@ async fn readiness_follows_the_process_and_never_monime() {
     assert_eq!(admin.get("/readyz").await, (StatusCode::OK, "ready\n".into()));
     let (status, verbose) = admin.get("/readyz?verbose").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(verbose.contains("monime: unreachable 3 s ago"), "{verbose}");
+    assert_eq!(
+        verbose,
+        "gateway: ready\ncredential of spc-1: fine\ncredential of spc-2: an older one is used\nmonime: unreachable 3 s ago\n",
+        "and nobody's trouble is the gateway's"
+    );
     admin.readiness.draining();
     assert_eq!(admin.get("/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()));
     assert_eq!(admin.get("/livez").await.0, StatusCode::OK);

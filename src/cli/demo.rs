@@ -16,6 +16,7 @@ use monigate::config::{Config, Flag, Sources, TOKEN_VARIABLE};
 use monigate::sandbox::{self, DEFAULT_TOKEN, Place, Sandbox};
 use monigate::server::Address;
 use monigate::telemetry::log;
+use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::Signals;
@@ -42,7 +43,7 @@ pub(super) fn run(once: bool, colour: bool, out: &mut impl Write, err: &mut impl
     let mut pen = Pen::new(out, colour);
     let (runtime, signals) = Signals::take()?;
     let done = runtime.block_on(async {
-        signals.over(|stop| show(once, &mut pen, async { stop.await.unwrap_or_default() })).await.unwrap_or(Ok(()))
+        signals.over(|stop, _| show(once, &mut pen, stop.asked())).await.unwrap_or(Ok(()))
     });
     match done {
         Ok(()) => Ok(OK),
@@ -77,10 +78,11 @@ async fn show(once: bool, pen: &mut Pen<impl Write>, stop: impl Future<Output = 
         }
         Ok(())
     };
+    let (_, no_reloads) = mpsc::channel(1);
     tokio::select! {
         done = tour => done,
         () = open.run(pending()) => Err("the sandbox ended".into()),
-        _ = gateway.serve(pending()) => Err("the gateway ended".into()),
+        _ = gateway.serve(pending(), no_reloads) => Err("the gateway ended".into()),
     }
 }
 

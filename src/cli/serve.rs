@@ -2,20 +2,22 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use monigate::config::{Config, Log, TOKEN_VARIABLE};
+use monigate::config::{Config, Log, Problems, Sources, TOKEN_VARIABLE};
 use monigate::monime::Final;
 use monigate::sandbox::{self, CannotListen, DEFAULT_TOKEN, Limits, OUTCOMES, Open, Place, Sandbox};
 use monigate::server::Address;
 use monigate::telemetry::log;
 use monigate::{CannotStart, Monigate};
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
-use super::signals::Signals;
+use super::signals::{HangUps, Signals};
 use super::{FAILED, OK};
 
 /// How the sandbox plays, and where.
@@ -47,8 +49,14 @@ pub(super) struct SandboxArgs {
     beyond_loopback: bool,
 }
 
-/// Starts the gateway and serves until it is told to stop.
-pub(super) fn run(runtime: &Runtime, signals: Signals, config: Config, err: &mut impl Write) -> io::Result<u8> {
+/// Starts the gateway and serves until it is told to stop; reads `sources` again when it is told to reload.
+pub(super) fn run(
+    runtime: &Runtime,
+    signals: Signals,
+    config: Config,
+    sources: Sources,
+    err: &mut impl Write,
+) -> io::Result<u8> {
     let _flush_at_the_end = match start_log(&config.log) {
         Ok(guard) => guard,
         Err(error) => return writeln!(err, "monigate: {error}").map(|()| FAILED),
@@ -56,8 +64,14 @@ pub(super) fn run(runtime: &Runtime, signals: Signals, config: Config, err: &mut
     runtime.block_on(async {
         match Monigate::bind(config).await {
             Ok(gateway) => {
-                let ended = signals.over(|stop| gateway.serve(async { stop.await.unwrap_or_default() })).await;
-                if ended.is_none() {
+                let work = signals.over(|stop, hang_ups| async {
+                    let (configs, reloads) = mpsc::channel(1);
+                    tokio::select! {
+                        _ = gateway.serve(stop.asked(), reloads) => {}
+                        () = read_again(sources, hang_ups, configs) => {}
+                    }
+                });
+                if work.await.is_none() {
                     tracing::warn!("stopped at once by a second signal; what was under way is cut off");
                 }
                 // Ended as it was told to: an orchestrator must not take that for a crash.
@@ -66,6 +80,25 @@ pub(super) fn run(runtime: &Runtime, signals: Signals, config: Config, err: &mut
             Err(error) => cannot_start(&error, err),
         }
     })
+}
+
+/// Reads the configuration anew at each hang-up; ends when nobody takes it any more.
+async fn read_again(
+    sources: Sources,
+    mut hang_ups: HangUps,
+    configs: mpsc::Sender<Result<Config, Problems>>,
+) {
+    let sources = Arc::new(sources);
+    while hang_ups.recv().await.is_some() {
+        tracing::info!("SIGHUP: reading the configuration and the secrets again");
+        let sources = Arc::clone(&sources);
+        // Files may hang, and requests must not wait for them. Reading cannot panic; were it ever to, the old
+        // configuration stays.
+        let Ok(loaded) = tokio::task::spawn_blocking(move || Config::load(&sources)).await else { continue };
+        if configs.send(loaded).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Starts the stand-in Monime alone.
@@ -85,7 +118,7 @@ pub(super) fn run_sandbox(args: SandboxArgs, out: &mut impl Write, err: &mut imp
         match Sandbox::new(settings).open(&place).await {
             Ok(open) => {
                 greet(&open, &token, out)?;
-                signals.over(|stop| open.run(async { stop.await.unwrap_or_default() })).await;
+                signals.over(|stop, _| open.run(stop.asked())).await;
                 Ok(OK)
             }
             Err(error) => {

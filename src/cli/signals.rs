@@ -19,20 +19,22 @@ pub(super) struct Signals {
     hang_up: Signal,
 }
 
-/// What the signals ask of the work.
+/// Resolves when the work is asked to finish.
 #[derive(Debug)]
-pub(super) struct Asked {
-    stop: oneshot::Receiver<()>,
-    /// One for each reload that is asked for.
-    pub(super) reloads: mpsc::Receiver<()>,
-}
+pub(super) struct Stop(oneshot::Receiver<()>);
 
-impl Asked {
-    /// Resolves when it is asked to finish.
-    pub(super) async fn stop(self) {
-        self.stop.await.unwrap_or_default();
+/// Has an item for each reload that is asked for; several that come at once may be one.
+pub(super) type HangUps = mpsc::Receiver<()>;
+
+// === impl Stop ===
+
+impl Stop {
+    pub(super) async fn asked(self) {
+        self.0.await.unwrap_or_default();
     }
 }
+
+// === impl Signals ===
 
 impl Signals {
     /// A runtime, and the signals of the process taken over by it.
@@ -51,11 +53,11 @@ impl Signals {
     /// Runs `work`, which is given what is asked of it; returns none if a second signal ended it.
     pub(super) async fn over<W, F>(mut self, work: W) -> Option<F::Output>
     where
-        W: FnOnce(Asked) -> F,
+        W: FnOnce(Stop, HangUps) -> F,
         F: Future,
     {
         let (stop, stopped) = oneshot::channel();
-        let (reload, reloads) = mpsc::channel(1);
+        let (reload, hang_ups) = mpsc::channel(1);
         let signals = async {
             self.ended(&reload).await;
             // If nobody listens any more, the work is done anyway.
@@ -63,7 +65,7 @@ impl Signals {
             self.ended(&reload).await;
         };
         tokio::select! {
-            done = work(Asked { stop: stopped, reloads }) => Some(done),
+            done = work(Stop(stopped), hang_ups) => Some(done),
             () = signals => None,
         }
     }

@@ -25,7 +25,7 @@ impl Fixed {
         Self {
             listen: config.listen.clone(),
             admin: config.admin.clone(),
-            origin: config.monime.origin.clone(),
+            origin: config.monime.wire.origin.clone(),
             max_size: config.cache.max_size,
             format: config.log.format,
         }

@@ -97,7 +97,7 @@ fn the_environment_alone_is_enough_and_the_rest_is_default() {
     let config = Config::load(&environment(&[])).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin.to_string(), "127.0.0.1:9090");
-    assert_eq!(config.monime.origin.to_string(), "https://api.monime.io");
+    assert_eq!(config.monime.wire.origin.to_string(), "https://api.monime.io");
     assert_eq!(config.monime.version.as_str(), crate::monime::CURRENT_VERSION);
     assert_eq!(config.monime.versions.len(), 2);
     assert_eq!(config.monime.spaces, [SpaceId::parse("spc-a").unwrap()]);

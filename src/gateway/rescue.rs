@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::Map;
@@ -127,6 +127,11 @@ fn upstream_failed(failure: &Failure) -> Row {
         }
         Failure::TimedOut(_) => UPSTREAM_TIMEOUT,
         Failure::Internal(_) => INTERNAL,
+        Failure::NoToken => Row(
+            StatusCode::BAD_GATEWAY,
+            "gateway_upstream_credentials",
+            "The gateway has no credential for this space, so Monime was not asked. Only the gateway's operator can mend this.",
+        ),
         Failure::Unreadable(_) => UNREADABLE,
         Failure::Exhausted { .. } => Row(
             StatusCode::TOO_MANY_REQUESTS,

@@ -71,15 +71,6 @@ impl Verdict {
 }
 
 impl Flaw {
-    /// Whether it leaves open what became of the session, so that an older answer is better than none.
-    #[must_use]
-    pub fn permits_stale(self) -> bool {
-        match self {
-            Self::Failed | Self::Unavailable | Self::TimedOut => true,
-            Self::Mismatch | Self::Unreadable | Self::Credentials | Self::Throttled | Self::Unexpected => false,
-        }
-    }
-
     /// The word for logs and for the `verdict` label of `monigate_upstream_answers_total`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

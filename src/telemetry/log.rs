@@ -8,11 +8,12 @@ use std::panic;
 use std::sync::OnceLock;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
 
-/// Changes what is logged, in the process's one subscriber.
-static REFILTER: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
+/// Where the filter of the process's one subscriber can be changed.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,19 +30,18 @@ pub enum Format {
 /// When the process logs already.
 pub fn start(format: Format, filter: EnvFilter) -> Result<WorkerGuard, StartedTwice> {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(io::stderr());
-    let lines = fmt().with_env_filter(filter).with_writer(writer).with_ansi(false).with_filter_reloading();
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(writer).with_ansi(false);
+    let process = registry().with(filter);
     let started = match format {
         Format::Json => {
-            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            let handle = lines.reload_handle();
-            lines.try_init().map(|()| refilter_by(move |filter| drop(handle.reload(filter))))
+            process.with(lines.json().flatten_event(true).with_current_span(false).with_span_list(false)).try_init()
         }
-        Format::Text => {
-            let handle = lines.reload_handle();
-            lines.try_init().map(|()| refilter_by(move |filter| drop(handle.reload(filter))))
-        }
+        Format::Text => process.with(lines).try_init(),
     };
     started.map_err(|_| StartedTwice)?;
+    // Set once: a second subscriber has just been refused.
+    let _ = FILTER.set(handle);
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a task panicked; this is a bug");
@@ -51,14 +51,10 @@ pub fn start(format: Format, filter: EnvFilter) -> Result<WorkerGuard, StartedTw
 
 /// From now on logs what `filter` lets through. Does nothing while nothing is logged.
 pub fn refilter(filter: EnvFilter) {
-    if let Some(refilter) = REFILTER.get() {
-        refilter(filter);
+    if let Some(handle) = FILTER.get() {
+        // It fails only without a subscriber, which nobody takes away.
+        let _ = handle.reload(filter);
     }
-}
-
-fn refilter_by(refilter: impl Fn(EnvFilter) + Send + Sync + 'static) {
-    // Set once: a second subscriber is refused before this.
-    let _ = REFILTER.set(Box::new(refilter));
 }
 
 /// The process has a subscriber already.

@@ -20,6 +20,9 @@ const SECONDS: [f64; 21] = [
     1.0, 2.5, 5.0, 10.0,
 ];
 
+/// The words for how reading a changed secret came out.
+const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -32,6 +35,8 @@ pub struct Metrics {
     upstream_seconds: HistogramVec,
     upstream_answers: IntCounterVec,
     upstream_retries: IntCounterVec,
+    config_reloads: IntCounterVec,
+    secret_reloads: IntCounterVec,
     /// `monigate_cache_entries`.
     pub cache_entries: IntGauge,
     /// `monigate_cache_weight_bytes`.
@@ -78,6 +83,8 @@ impl Metrics {
             upstream_seconds: histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer.", &["operation"])?,
             upstream_answers: counters(r, "monigate_upstream_answers_total", "Complete answers of Monime by what they mean.", &["verdict"])?,
             upstream_retries: counters(r, "monigate_upstream_retries_total", "Times Monime was to be asked once more for the same lookup, by why.", &["cause"])?,
+            config_reloads: counters(r, "monigate_config_reloads_total", "Changed configurations that were taken over (ok) or refused (failed).", &["result"])?,
+            secret_reloads: counters(r, "monigate_secret_reloads_total", "Changed secrets that were taken over (ok) or refused (failed).", &["result"])?,
             cache_entries: gauge(r, "monigate_cache_entries", "Answers kept in memory.")?,
             cache_weight: gauge(r, "monigate_cache_weight_bytes", "What the kept answers cost in memory; bounded by cache.max_size.")?,
             cache_evictions: counter(r, "monigate_cache_evictions_total", "Answers dropped to make room or because their time was over.")?,
@@ -92,6 +99,11 @@ impl Metrics {
             breaker_state: gauge(r, "monigate_breaker_state", "0: Monime is asked, 1: it is tried, 2: it is left alone.")?,
             registry,
         };
+        // There from the start: of a counter that appears with its first failure, no rate shows that failure.
+        for result in RELOAD_RESULTS {
+            metrics.secret_reloads.with_label_values(&[result]);
+            metrics.config_reloads.with_label_values(&[result]);
+        }
         let build = IntGaugeVec::new(Opts::new("monigate_build_info", "Always 1; the version is the label."), &["version"])?;
         metrics.registry.register(Box::new(build.clone()))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -128,11 +140,26 @@ impl Metrics {
         self.upstream_retries.with_label_values(&[cause]).inc();
     }
 
+    /// Counts one secret that was to change: taken over, or refused.
+    pub fn secret_reload(&self, taken_over: bool) {
+        self.secret_reloads.with_label_values(&[reloaded(taken_over)]).inc();
+    }
+
+    /// Counts one configuration that was to change: taken over, or refused.
+    pub fn config_reload(&self, taken_over: bool) {
+        self.config_reloads.with_label_values(&[reloaded(taken_over)]).inc();
+    }
+
     /// The registry, for whoever writes it out.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
+}
+
+fn reloaded(taken_over: bool) -> &'static str {
+    let [ok, failed] = RELOAD_RESULTS;
+    if taken_over { ok } else { failed }
 }
 
 fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {

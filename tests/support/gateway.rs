@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use monigate::config::{Config, Flag, Sources};
+use monigate::config::{Config, Flag, Problems, Sources};
 use monigate::monime::{Final, SessionId, SpaceId};
 use monigate::sandbox::{self, DEFAULT_TOKEN, Limits, Place, Sandbox};
 use monigate::server::Address;
 use monigate::{Ended, Monigate};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
@@ -26,6 +26,8 @@ pub(crate) struct Gateway {
     pub(crate) sandbox: Sandbox,
     pub(crate) address: Address,
     pub(crate) admin: Address,
+    /// Takes newer configurations, as a reload brings them.
+    pub(crate) newer: mpsc::Sender<Result<Config, Problems>>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Ended>,
     _sandbox: JoinSet<()>,
@@ -57,8 +59,9 @@ impl Gateway {
         let gateway = Monigate::bind(config(base_url, settings)).await.unwrap();
         let (address, admin) = (gateway.address().clone(), gateway.admin_address().clone());
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(gateway.serve(async { drop(stopped.await) }));
-        Self { sandbox, address, admin, stop: Some(stop), served, _sandbox: behind }
+        let (newer, reloads) = mpsc::channel(1);
+        let served = tokio::spawn(gateway.serve(async { drop(stopped.await) }, reloads));
+        Self { sandbox, address, admin, newer, stop: Some(stop), served, _sandbox: behind }
     }
 
     /// A lookup on a connection of its own.

@@ -267,7 +267,7 @@ fn verdict(result: &Result<Reply, Failure>) -> Verdict {
         Ok(reply) if reply.status.is_server_error() => Verdict::Failure,
         Ok(reply) if reply.status == StatusCode::TOO_MANY_REQUESTS => Verdict::Neutral,
         Ok(_) | Err(Failure::Unreadable(_)) => Verdict::Success,
-        Err(Failure::Unreachable(_) | Failure::TimedOut(_)) => Verdict::Failure,
-        Err(Failure::Internal(_) | Failure::Exhausted { .. } | Failure::Open { .. }) => Verdict::Neutral,
+        Err(Failure::Unreachable(..) | Failure::TimedOut(_)) => Verdict::Failure,
+        Err(Failure::Internal(_) | Failure::NoToken | Failure::Exhausted { .. } | Failure::Open { .. }) => Verdict::Neutral,
     }
 }

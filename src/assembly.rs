@@ -1,0 +1,210 @@
+//! A gateway put together from its configuration, and put together anew when that changes.
+//!
+//! Everything that settings shape is built again and swapped in as one piece, around what must outlive it: memory and
+//! flights, what was sent to Monime, secrets, connections. Refuses a change that would need another socket or another
+//! memory, as a whole.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tracing_subscriber::EnvFilter;
+
+use crate::admin::Operated;
+use crate::config::{Config, Effective, Fixed, Problems, Shutdown};
+use crate::gateway::Terms;
+use crate::lookup::{self, Lookups, Memory, Purge};
+use crate::monime::{Rates, TokenKind};
+use crate::secret::{Keyring, redact};
+use crate::telemetry::{Metrics, log};
+use crate::upstream::{self, Client, Gate, NoClient, RetryBudget, Shared, Upstream};
+
+/// What a gateway is made of, without sockets: enough to look something up.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The memory, and the way to Monime behind it.
+    pub lookups: Lookups<Upstream>,
+    /// What callers may ask for.
+    pub terms: Terms,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) shutdown: Shutdown,
+    shared: Shared,
+    client: Client,
+    fixed: Fixed,
+    config: Arc<Effective>,
+}
+
+/// Why there can be no gateway, though its configuration is in order.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotAssemble {
+    /// The client to Monime cannot be made.
+    #[error(transparent)]
+    Client(#[from] NoClient),
+    /// The metrics cannot be registered, which is a bug.
+    #[error("metrics: {0}")]
+    Metrics(String),
+}
+
+/// Why a newer configuration is not taken on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CannotReload {
+    /// It is not in order, or changes what cannot change.
+    #[error("{0}")]
+    Config(#[from] Problems),
+    /// The client to Monime cannot be made.
+    #[error(transparent)]
+    Client(#[from] NoClient),
+}
+
+/// The parts in use, as operators see them.
+#[derive(Debug)]
+pub(crate) struct Current(pub(crate) ArcSwap<Parts>);
+
+// === impl Parts ===
+
+impl Parts {
+    /// Puts a gateway together. Opens no connection yet.
+    ///
+    /// # Errors
+    /// [`CannotAssemble`] when the private CA or the metrics cannot be used.
+    pub fn assemble(mut config: Config) -> Result<Self, CannotAssemble> {
+        let metrics = Arc::new(Metrics::new().map_err(|error| CannotAssemble::Metrics(error.to_string()))?);
+        config.monime.keyring = config.monime.keyring.counting(Arc::clone(&metrics));
+        let client = Client::new(&config.monime.wire)?;
+        let gate = Gate::new(config.budget.share, Arc::clone(&metrics));
+        let shared = Shared { gate, retries: RetryBudget::default(), metrics };
+        let limits = lookup::Limits {
+            max_size: config.cache.max_size,
+            max_flights: config.max_in_flight,
+            rate: rate(&config.monime.keyring),
+        };
+        let memory = Memory::new(limits, Arc::clone(&shared.metrics));
+        Ok(Self::around(memory, shared, client, config))
+    }
+
+    /// The same gateway by other settings.
+    ///
+    /// # Errors
+    /// [`CannotReload`]; then nothing has changed.
+    pub(crate) fn reassemble(&self, mut config: Config) -> Result<Self, CannotReload> {
+        self.fixed.permits(&config)?;
+        // Connections to Monime go on, unless they are to be made otherwise.
+        let client = match self.client.wire() == &config.monime.wire {
+            true => self.client.clone(),
+            false => Client::new(&config.monime.wire)?,
+        };
+        config.monime.keyring = config.monime.keyring.adopt(&self.keyring);
+        let memory = self.lookups.memory().clone();
+        memory.limit(config.max_in_flight, rate(&config.monime.keyring));
+        self.shared.gate.set_share(config.budget.share);
+        Ok(Self::around(memory, self.shared.clone(), client, config))
+    }
+
+    fn around(memory: Memory, shared: Shared, client: Client, config: Config) -> Self {
+        let fixed = Fixed::of(&config);
+        let Config { monime, cache, budget, max_in_flight, effective, shutdown, .. } = config;
+        let keyring = Arc::new(monime.keyring);
+        warn_about(&keyring);
+        let settings = upstream::Settings { origin: monime.wire.origin, timeouts: monime.timeouts, quota: budget.quota };
+        let upstream = upstream::upstream(client.clone(), &keyring, &settings, &shared);
+        let lookups = Lookups::new(upstream, memory, cache.lifetimes);
+        let terms = Terms {
+            default_space: monime.default_space,
+            spaces: monime.spaces,
+            version: monime.version,
+            versions: monime.versions,
+            callers_may_refresh: cache.callers_may_refresh,
+            patience: monime.timeouts.total,
+            max_in_flight,
+        };
+        let metrics = Arc::clone(&shared.metrics);
+        Self { lookups, terms, metrics, keyring, shutdown, shared, client, fixed, config: Arc::new(effective) }
+    }
+}
+
+/// How often callers may be told to poll. The slowest token's rate: asking too gently costs seconds, asking too fast
+/// costs everyone behind the token.
+fn rate(keyring: &Keyring) -> u32 {
+    let rates = keyring.sources().map(|source| Rates::of(source.kind()).endpoint);
+    rates.min().unwrap_or(Rates::TEST.endpoint)
+}
+
+fn warn_about(keyring: &Keyring) {
+    for source in keyring.sources() {
+        let name = redact(source.name());
+        match source.kind() {
+            TokenKind::Live => {}
+            TokenKind::Test => {
+                tracing::warn!(source = %name, "the token is a test token: Monime's test mode refuses checkout sessions");
+            }
+            TokenKind::Other => {
+                tracing::warn!(source = %name, "the token does not begin with `mon_`: Monime's test limits are assumed");
+            }
+        }
+    }
+}
+
+// === impl Current ===
+
+impl Current {
+    /// Takes on a newer configuration as one piece, or keeps the old one and says why.
+    pub(crate) fn reload(&self, loaded: Result<Config, Problems>) -> Option<Arc<Parts>> {
+        let old = self.0.load_full();
+        let level = loaded.as_ref().ok().map(|config| config.log.level.clone());
+        let newer = loaded.map_err(CannotReload::from).and_then(|config| old.reassemble(config));
+        old.metrics.config_reload(newer.is_ok());
+        let newer = newer.map_err(|error| complain(&error)).ok().map(Arc::new)?;
+        if let Some(filter) = level.and_then(|level| EnvFilter::try_new(level).ok()) {
+            log::refilter(filter);
+        }
+        tracing::info!("configuration reloaded");
+        self.0.store(Arc::clone(&newer));
+        Some(newer)
+    }
+}
+
+fn complain(error: &CannotReload) {
+    const KEPT: &str = "configuration not reloaded; the one before stays";
+    match error {
+        CannotReload::Config(problems) => {
+            for problem in problems.iter() {
+                let (key, rule, fix) = (&problem.key, &problem.rule, &problem.fix);
+                tracing::error!(key, source = problem.source, rule, fix, "{KEPT}");
+            }
+        }
+        CannotReload::Client(error) => tracing::error!(%error, "{KEPT}"),
+    }
+}
+
+impl Operated for Current {
+    fn purge(&self, purge: &Purge) -> u64 {
+        self.0.load().lookups.memory().purge(purge)
+    }
+
+    fn measure(&self) {
+        let parts = self.0.load();
+        parts.lookups.memory().sweep();
+        parts.shared.gate.report();
+    }
+
+    fn upstream(&self) -> String {
+        let parts = self.0.load();
+        let breaker = parts.shared.gate.breaker();
+        match parts.lookups.memory().last_landing() {
+            None => format!("not asked yet; breaker {breaker}"),
+            Some((word, ago)) => format!("last answer {word}, {} s ago; breaker {breaker}", ago.as_secs()),
+        }
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        let parts = self.0.load();
+        let health = parts.keyring.health();
+        health.map(|(space, health)| format!("of {}: {health}", redact(space.as_str()))).collect()
+    }
+
+    fn config(&self) -> Bytes {
+        self.0.load().config.to_json().into()
+    }
+}
