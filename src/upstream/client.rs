@@ -172,3 +172,6 @@ impl Service<Uri> for Connect {
         Box::pin(async move { connected.await.map_err(|_| ConnectTimedOut)? })
     }
 }
+
+#[cfg(test)]
+mod tests;
