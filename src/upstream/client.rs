@@ -184,3 +184,6 @@ impl Service<Uri> for Connect {
         Box::pin(async move { connected.await.map_err(|_| ConnectTimedOut)? })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// What may be retried before anything was deposited.
 const RESERVE: usize = 10;
 
+/// One answer of a script.
+type Says = fn() -> Said;
+
 /// A retry layer over a script, and the moments at which it was asked.
 #[derive(Clone)]
 struct Asked {
@@ -24,7 +27,7 @@ struct Asked {
 
 impl Asked {
     /// Says these one after another, then a session for ever.
-    fn saying(script: Vec<fn() -> Said>) -> Self {
+    fn saying(script: Vec<Says>) -> Self {
         Self::always(move |nth| {
             script.get(nth).map_or_else(|| Said::session(&key("scs-1"), "completed"), |said| said())
         })
@@ -78,7 +81,7 @@ fn open() -> Said {
 }
 
 /// What is asked again, and what it counts as.
-const RETRIED: [(fn() -> Said, &str); 7] = [
+const RETRIED: [(Says, &str); 7] = [
     (unreachable, "unreachable"),
     (|| Said::Failure(Failure::Unreachable(Unreachable::NotConnected, "".into())), "unreachable"),
     (|| Said::Failure(Failure::TimedOut(Bound::Connect)), "unreachable"),
@@ -104,18 +107,18 @@ async fn whatever_else_comes_is_told_as_it_came() {
         let asked = Asked::always(move |_| Said::error(status));
         assert_eq!((asked.outcome().await, asked.monime.calls()), (status.to_string(), 1));
     }
-    let failures: [(fn() -> Failure, &str); 8] = [
-        (|| Failure::Unreachable(Unreachable::Refused, "".into()), "unreachable"),
-        (|| Failure::Unreachable(Unreachable::Reset, "".into()), "unreachable"),
-        (|| Failure::TimedOut(Bound::Attempt), "timeout"),
-        (|| Failure::TimedOut(Bound::Total), "timeout"),
-        (|| Failure::Internal("".into()), "internal"),
-        (|| Unreadable::BrokenOff.into(), "unreadable"),
-        (|| Failure::Exhausted { wait: TICK }, "exhausted"),
-        (|| Failure::Open { wait: TICK }, "open"),
+    let failures: [(Says, &str); 8] = [
+        (|| Said::Failure(Failure::Unreachable(Unreachable::Refused, "".into())), "unreachable"),
+        (|| Said::Failure(Failure::Unreachable(Unreachable::Reset, "".into())), "unreachable"),
+        (|| Said::Failure(Failure::TimedOut(Bound::Attempt)), "timeout"),
+        (|| Said::Failure(Failure::TimedOut(Bound::Total)), "timeout"),
+        (|| Said::Failure(Failure::Internal("".into())), "internal"),
+        (|| Said::Failure(Unreadable::BrokenOff.into()), "unreadable"),
+        (exhausted, "exhausted"),
+        (open, "open"),
     ];
-    for (failure, word) in failures {
-        let asked = Asked::always(move |_| Said::Failure(failure()));
+    for (said, word) in failures {
+        let asked = Asked::always(move |_| said());
         assert_eq!((asked.outcome().await.as_str(), asked.monime.calls()), (word, 1));
     }
 }

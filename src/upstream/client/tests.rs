@@ -1,0 +1,155 @@
+//! How far a request came, told by servers that break off at each stage, over real sockets.
+
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use super::*;
+use crate::sandbox::tls::make_ca;
+use crate::upstream::Unreachable;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+
+/// A client for this address that gives up connecting after a while.
+fn client(scheme: &str, listener: &TcpListener, connect: Duration) -> Client {
+    let origin = format!("{scheme}://{}", listener.local_addr().unwrap());
+    Client::new(origin.parse().unwrap(), None, connect).unwrap()
+}
+
+async fn ask(client: &Client) -> Result<Bytes, Failure> {
+    let Origin { scheme, authority } = client.origin();
+    let request = Request::get(format!("{scheme}://{authority}/")).body(Empty::new()).unwrap();
+    let response = client.clone().oneshot(request).await?;
+    Ok(response.into_body().collect().await.unwrap().to_bytes())
+}
+
+/// A lookup over a new connection that `serve` plays the other side of.
+async fn asked_of(scheme: &str, serve: impl AsyncFnOnce(TcpStream)) -> Result<Bytes, Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(scheme, &listener, Duration::from_secs(10));
+    let served = async { serve(listener.accept().await.unwrap().0).await };
+    tokio::join!(ask(&client), served).0
+}
+
+async fn heard(socket: &mut TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(socket.read_u8().await.unwrap());
+    }
+}
+
+fn how_far(asked: Result<Bytes, Failure>) -> Unreachable {
+    let failure = asked.unwrap_err();
+    let Failure::Unreachable(came, _) = failure else { panic!("{failure:?}") };
+    came
+}
+
+#[tokio::test]
+async fn without_a_listener_there_is_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client("http", &listener, Duration::from_secs(10));
+    drop(listener);
+    assert_eq!(how_far(ask(&client).await), Unreachable::NotConnected);
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_cut_off_is_no_connection() {
+    let at_once = asked_of("https", async |socket| drop(socket)).await;
+    let after_a_word = asked_of("https", async |mut socket| {
+        socket.read_u8().await.unwrap();
+    })
+    .await;
+    assert_eq!([at_once, after_a_word].map(how_far), [Unreachable::NotConnected; 2]);
+}
+
+#[tokio::test]
+async fn a_handshake_that_takes_too_long_is_a_connect_time_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let failure = ask(&client("https", &listener, Duration::from_millis(20))).await.unwrap_err();
+    assert!(matches!(failure, Failure::TimedOut(Bound::Connect)), "{failure:?}");
+}
+
+#[tokio::test]
+async fn who_is_not_trusted_or_speaks_no_tls_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = make_ca(folder.path()).unwrap();
+    let unknown = asked_of("https", async |socket| drop(TlsAcceptor::from(tls).accept(socket).await)).await;
+    let plain = asked_of("https", async |mut socket| {
+        assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+        socket.write_all(ANSWER).await.unwrap();
+    })
+    .await;
+    assert_eq!([unknown, plain].map(how_far), [Unreachable::Refused; 2]);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_a_whole_head_has_not_answered() {
+    for begun in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-"] {
+        for reset in [false, true] {
+            let asked = asked_of("http", async |mut socket| {
+                heard(&mut socket).await;
+                socket.write_all(begun).await.unwrap();
+                if reset {
+                    socket.set_zero_linger().unwrap();
+                }
+            });
+            assert_eq!(how_far(asked.await), Unreachable::Unanswered, "{begun:?} {reset}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_unreadable() {
+    let asked = asked_of("http", async |mut socket| {
+        heard(&mut socket).await;
+        socket.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n").await.unwrap();
+    });
+    let failure = asked.await.unwrap_err();
+    assert!(matches!(failure, Failure::Unreadable(Unreadable::Framing)), "{failure:?}");
+}
+
+/// A connection that is kept alive after one answer: both of its ends, and where another would arrive.
+async fn kept_alive() -> (Client, TcpStream, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client("http", &listener, Duration::from_secs(10));
+    let served = async {
+        let mut socket = listener.accept().await.unwrap().0;
+        heard(&mut socket).await;
+        socket.write_all(ANSWER).await.unwrap();
+        socket
+    };
+    let (answer, socket) = tokio::join!(ask(&client), served);
+    assert_eq!(answer.unwrap(), "{}");
+    (client, socket, listener)
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_ends_at_the_second_request_has_not_answered_it() {
+    let (client, mut socket, listener) = kept_alive().await;
+    let served = async {
+        heard(&mut socket).await;
+        drop(socket);
+        listener.accept().await
+    };
+    tokio::select! {
+        asked = ask(&client) => assert_eq!(how_far(asked), Unreachable::Unanswered),
+        _ = served => panic!("it was sent again over a new connection"),
+    }
+}
+
+/// The client learns of the end of the kept connection in the moment in which it is used again: the request was handed
+/// over, and is handed back unsent. Sending it again is not the client's to decide.
+#[tokio::test]
+async fn a_request_that_was_handed_back_unsent_is_not_sent_again_in_secret() {
+    let (client, socket, listener) = kept_alive().await;
+    drop(socket);
+    // One turn of the runtime's driver. What it hears wakes the connection's task, which runs after this one.
+    yield_now().await;
+    tokio::select! {
+        asked = ask(&client) => assert_eq!(how_far(asked), Unreachable::Unanswered),
+        _ = listener.accept() => panic!("it was sent again over a new connection"),
+    }
+}
