@@ -162,6 +162,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::answer::checksum;
     use super::*;
 
     fn rough(seed: u64) -> Schedule {
@@ -184,6 +185,14 @@ mod tests {
 [33,{"latency":"281ms"}]]"#;
         let faults: Vec<_> = (0..40).filter_map(|turn| rough(42).at(turn).map(|fault| (turn, fault))).collect();
         assert_eq!(serde_json::to_string(&faults).unwrap(), expected.replace('\n', ""));
+        for (profile, expected) in [
+            (Profile::Rough, "86c336e240ca336fed94f7e387dfe64dad225ad18ad565f384d6e6b78b25960d"),
+            (Profile::Down, "1a18ab5f0b677afc803392909d8e5b9490539ba9cba0d17d7f6d26766756315b"),
+        ] {
+            let schedule = Schedule { profile, seed: 42 };
+            let faults: Vec<_> = (0..10_000).map(|turn| schedule.at(turn)).collect();
+            assert_eq!(checksum(&serde_json::to_vec(&faults).unwrap()), expected, "{profile:?}");
+        }
         assert_eq!(mix(0x9e37_79b9_7f4a_7c15), 0xe220_a839_7b1d_cdaf, "as everyone's SplitMix64 begins from 0");
     }
 
