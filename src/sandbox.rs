@@ -20,17 +20,23 @@
 //! | `DELETE /_sandbox/sessions` | | forgets every session and idempotency key |
 //! | `POST /_sandbox/faults` | `{"fault": {"status": 503}, "times": 2}` | spoils the next answers: see [`Fault`] |
 //! | `GET`, `DELETE /_sandbox/faults` | | shows or forgets the faults that wait |
+//! | `PUT /_sandbox/schedule` | `{"faults": "rough", "seed": 42}` | lets faults come by a [`Schedule`], from its first turn; without `seed` it takes one and answers it |
+//! | `GET /_sandbox/schedule` | | shows it, and how many turns were taken |
+//! | `PUT /_sandbox/tokens` | `{"accept": ["mon_one", "mon_two"]}` | accepts these tokens and no others |
 //! | `GET`, `DELETE /_sandbox/seen` | | shows or forgets what arrived: see [`Seen`] |
+//! | `GET /_sandbox/asked` | | shows the last 100,000 requests one by one: see [`Asked`] |
 //! | `POST /_sandbox/clock` | `{"advance": "1h"}` | skips time for sessions and idempotency keys, not for limits |
 //!
 //! In a program of one's own, [`Sandbox::new`], [`Sandbox::open`] at a [`Place`] and [`Open::run`] are all it takes.
 //!
 //! A fault is for lookups unless `"operation": "CreateCheckoutSession"` says otherwise, and for any session unless
 //! `"id"` does. It waits for a request that would otherwise have been answered: one refused for its token, its
-//! headers or its rate uses none up.
+//! headers or its rate uses none up. A lookup that none waits for takes the next turn of the [`Schedule`]; so does an
+//! outage come and go, with `"faults": "down"` and `"calm"`.
 
 mod answer;
 mod api;
+mod asked;
 mod body;
 mod clock;
 mod control;
@@ -42,9 +48,12 @@ mod limiter;
 mod mint;
 mod place;
 mod replays;
+mod schedule;
 mod seen;
 mod session;
+mod settings;
 pub mod tls;
+mod tokens;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -57,12 +66,15 @@ use tokio::time::Instant;
 use tower::{Service, service_fn};
 
 pub use api::Operation;
+pub use asked::Asked;
 pub use body::{Body, Broken};
 pub use fault::Fault;
 pub use limiter::{Limits, Scope};
 pub use place::{CannotListen, Open, Place};
+pub use schedule::{Profile, Schedule};
 pub use seen::{Heard, Second, Seen, Traffic};
 pub use session::{OUTCOMES, outcome};
+pub use settings::{DEFAULT_TOKEN, Settings};
 
 use crate::monime::{Final, SessionId, SpaceId};
 use clock::Clock;
@@ -73,29 +85,11 @@ use limiter::Limiter;
 use mint::Mint;
 use replays::Replays;
 use seen::Tally;
-use session::{LIFETIME, PENDING, Session};
+use session::{PENDING, Session};
+use tokens::Tokens;
 
-/// The token that a sandbox accepts unless told otherwise. Known to everyone, good for nothing else.
-pub const DEFAULT_TOKEN: &str = "mon_sandbox_q7Vt2Xk9Lr4Zb8NsWc3Yd6";
 /// Where the control routes begin: Monime has no path like it.
 const PREFIX: &str = "/_sandbox";
-
-/// How a sandbox plays.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The only bearer token that is accepted.
-    pub token: String,
-    /// After how long a session settles by itself; none means that it waits to be settled or expires.
-    pub settle_after: Option<Duration>,
-    /// How it then settles.
-    pub outcome: Final,
-    /// From `createTime` to `expireTime`.
-    pub lifetime: Duration,
-    /// How fast it may be asked.
-    pub limits: Limits,
-    /// Answers every id that nobody created as a session that settled like this, always with the same bytes.
-    pub invent: Option<Final>,
-}
 
 /// A handle on one sandbox: clones steer the same one.
 #[derive(Clone)]
@@ -117,37 +111,10 @@ struct State {
     mint: Mint,
     ledger: Ledger,
     replays: Replays,
+    tokens: Tokens,
     limiter: Limiter,
     faults: Faults,
     tally: Tally,
-}
-
-// === impl Settings ===
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            token: DEFAULT_TOKEN.to_owned(),
-            settle_after: None,
-            outcome: Final::Completed,
-            lifetime: LIFETIME,
-            limits: Limits::LIVE,
-            invent: None,
-        }
-    }
-}
-
-impl fmt::Debug for Settings {
-    // Without the token: somebody may have put a real one.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("settle_after", &self.settle_after)
-            .field("outcome", &self.outcome)
-            .field("lifetime", &self.lifetime)
-            .field("limits", &self.limits)
-            .field("invent", &self.invent)
-            .finish_non_exhaustive()
-    }
 }
 
 // === impl Sandbox ===
@@ -160,13 +127,16 @@ impl Sandbox {
         let settled =
             |status: Final| Session::closed(Arc::clone(&plain), clock.now(), settings.lifetime, status.as_str());
         let invented = settings.invent.map(settled);
+        let mut tokens = Tokens::default();
+        tokens.accept(vec![settings.token.clone()]);
         let state = State {
             clock,
             mint: Mint::default(),
             ledger: Ledger::default(),
             replays: Replays::default(),
+            tokens,
             limiter: Limiter::new(settings.limits),
-            faults: Faults::default(),
+            faults: Faults::new(settings.schedule),
             tally: Tally::new(Instant::now()),
         };
         Self { shared: Arc::new(Shared { settings, invented, plain, state: Mutex::new(state) }) }
@@ -264,15 +234,44 @@ impl Sandbox {
         self.state().faults.clear();
     }
 
+    /// Goes by this schedule from its first turn on: the next lookup that no fault was planned for takes it.
+    pub fn follow(&self, schedule: Schedule) {
+        self.state().faults.follow(schedule);
+    }
+
+    /// The schedule it goes by.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        self.state().faults.schedule().0
+    }
+
+    /// Accepts these bearer tokens and no others from now on. What is under way is answered as it was going to be. Each
+    /// has limits of its own, which it finds again when it comes back.
+    pub fn accept_tokens<T: Into<String>>(&self, tokens: impl IntoIterator<Item = T>) {
+        // Before the lock: an iterator of somebody else's may call back.
+        let tokens = tokens.into_iter().map(Into::into).collect();
+        self.state().tokens.accept(tokens);
+    }
+
     /// What arrived so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
-        self.state().tally.seen(&self.shared.settings.token)
+        let state = self.state();
+        state.tally.seen(&state.tokens)
+    }
+
+    /// The last 100,000 requests, in the order in which they came.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Asked> {
+        let mut asked = self.state().tally.asked();
+        // Two that came together may have passed the lock the other way round.
+        asked.sort_by_key(|asked| asked.at);
+        asked
     }
 
     /// Begins counting anew.
     pub fn forget_seen(&self) {
-        self.state().tally = Tally::new(Instant::now());
+        self.state().tally.forget(Instant::now());
     }
 
     /// Skips time for sessions and idempotency keys; limits and counts stay with the real clock. False if it is too

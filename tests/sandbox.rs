@@ -21,13 +21,14 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use monigate::monime::{Final, SessionId, SpaceId};
-use monigate::sandbox::{DEFAULT_TOKEN, Fault, Limits, Operation, Place, Sandbox, Scope, Settings};
+use monigate::sandbox::{DEFAULT_TOKEN, Fault, Limits, Operation, Place, Sandbox, Schedule, Scope, Settings};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -41,6 +42,16 @@ fn order() -> String {
     json!({"name": "Order 7", "successUrl": "https://shop.example/ok",
         "lineItems": [{"type": "custom", "name": "Tea", "price": {"currency": "SLE", "value": 500}, "quantity": 2}]})
     .to_string()
+}
+
+/// Waits until so many requests have arrived.
+async fn reached(sandbox: &Sandbox, count: u64) {
+    let arrive = async {
+        while sandbox.seen().requests < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, arrive).await.unwrap();
 }
 
 #[tokio::test]
@@ -219,6 +230,58 @@ async fn over_http2_a_broken_answer_breaks_its_stream_and_not_the_connection() {
 }
 
 #[tokio::test]
+async fn under_load_a_token_works_until_it_is_withdrawn_and_the_other_from_when_it_is_accepted() {
+    let running = Arc::new(Running::without_limits().await);
+    let id = running.sandbox.create(&space());
+    let path = format!("{SESSIONS}/{id}");
+    running.sandbox.accept_tokens([DEFAULT_TOKEN, "mon_other"]);
+    let mut old = JoinSet::new();
+    for _ in 0..4 {
+        let (running, path) = (Arc::clone(&running), path.clone());
+        old.spawn(async move {
+            let mut statuses = Vec::new();
+            while statuses.last() != Some(&401) {
+                statuses.push(running.ask("GET", &path, "", "").await.status());
+            }
+            statuses
+        });
+    }
+    reached(&running.sandbox, 20).await;
+    let lookup = request("GET", &path, "", "").replace(DEFAULT_TOKEN, "mon_other");
+    let other = || async { exchange(TcpStream::connect(running.address).await.unwrap(), &lookup).await.status() };
+    assert_eq!(other().await, 200, "both");
+    running.sandbox.accept_tokens(["mon_other"]);
+    assert_eq!(other().await, 200, "the other alone");
+    for statuses in timeout(PATIENCE, old.join_all()).await.unwrap() {
+        let (last, before) = statuses.split_last().unwrap();
+        assert!(*last == 401 && before.iter().all(|status| *status == 200), "{statuses:?}");
+    }
+    for asked in running.sandbox.asked() {
+        assert_eq!(asked.token.is_some(), asked.status == Some(StatusCode::OK), "{asked:?}");
+    }
+    Arc::into_inner(running).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn the_same_seed_spoils_the_same_lookups_for_the_same_client() {
+    let running = Running::without_limits().await;
+    let id = running.sandbox.create(&space());
+    let down = running.ask("PUT", "/_sandbox/schedule", "", r#"{"faults": "down", "seed": 7}"#).await;
+    assert_eq!((down.status(), &down.json()["seed"]), (200, &json!(7)));
+    for turn in 0..20 {
+        let answer = running.lookup(&id).await;
+        match running.sandbox.schedule().at(turn) {
+            Some(Fault::Reset) => assert_eq!(answer.head, ""),
+            Some(Fault::Status(status) | Fault::Html(status)) => assert_eq!(answer.status(), status.as_u16()),
+            other => panic!("no outage: {other:?}"),
+        }
+    }
+    running.sandbox.follow(Schedule::CALM);
+    assert_eq!(running.lookup(&id).await.status(), 200, "up again");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_hung_answer_does_not_outlive_a_client_that_leaves() {
     let running = Running::without_limits().await;
     let id = running.sandbox.create(&space());
@@ -226,13 +289,7 @@ async fn a_hung_answer_does_not_outlive_a_client_that_leaves() {
     let mut socket = TcpStream::connect(running.address).await.unwrap();
     let text = request("GET", &format!("{SESSIONS}/{id}"), "", "");
     socket.write_all(text.as_bytes()).await.unwrap();
-    timeout(PATIENCE, async {
-        while running.sandbox.seen().requests == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .unwrap();
+    reached(&running.sandbox, 1).await;
     drop(socket);
     running.stop().await;
 }

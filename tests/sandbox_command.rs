@@ -107,11 +107,33 @@ async fn who_cannot_listen_writes_nothing_and_is_told_what_to_do() {
 #[tokio::test]
 async fn names_are_listed_by_help_and_by_complaints() {
     let help = refused(&["--help"]).await.out;
-    for (flag, wrong, names) in
-        [("--limits", "foo", "live, test, none"), ("--outcome", "paid", "completed, cancelled, expired")]
-    {
+    for (flag, wrong, names) in [
+        ("--limits", "foo", "live, test, none"),
+        ("--outcome", "paid", "completed, cancelled, expired"),
+        ("--faults", "stormy", "calm, rough, down"),
+    ] {
         let ran = refused(&[flag, wrong]).await;
         assert!(ran.code == Some(2) && ran.err.contains(&format!("[possible values: {names}]")), "{ran:?}");
         assert!(help.contains(&format!("[possible values: {names}]")), "{help}");
     }
+}
+
+#[tokio::test]
+async fn faults_come_with_a_seed_that_gives_them_again() {
+    let (_sandbox, said) = started(&["--faults", "rough", "--seed", "42"]).await;
+    assert_eq!(fact(&said, "faults"), "rough; the same again with --faults rough --seed 42");
+    let (_sandbox, said) = started(&["--faults", "down"]).await;
+    let seed = fact(&said, "faults").strip_prefix("down; the same again with --faults down --seed ").unwrap();
+    assert!(seed.parse::<u32>().is_ok(), "{said}");
+}
+
+#[tokio::test]
+async fn a_seed_is_a_number_and_belongs_to_faults() {
+    for wrong in ["soon", "1.5", "", "18446744073709551616"] {
+        let ran = refused(&["--faults", "rough", "--seed", wrong]).await;
+        let said = "a seed is a whole number from 0 to 18446744073709551615";
+        assert!(ran.code == Some(2) && ran.err.contains(said), "{ran:?}");
+    }
+    let ran = refused(&["--seed", "42"]).await;
+    assert!(ran.code == Some(2) && ran.err.contains("--faults <FAULTS>"), "{ran:?}");
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use monigate::config::{Config, Log, Problems, Sources, TOKEN_VARIABLE};
 use monigate::monime::Final;
-use monigate::sandbox::{self, CannotListen, DEFAULT_TOKEN, Limits, OUTCOMES, Open, Place, Sandbox};
+use monigate::sandbox::{self, CannotListen, DEFAULT_TOKEN, Limits, OUTCOMES, Open, Place, Profile, Sandbox, Schedule};
 use monigate::server::Address;
 use monigate::telemetry::log;
 use monigate::{CannotStart, Monigate};
@@ -41,6 +41,12 @@ pub(super) struct SandboxArgs {
     /// How fast it may be asked: as a live token, as a test token, or without limit
     #[arg(long, default_value = "live", value_parser = known(Limits::NAMED.map(|(name, _)| name), Limits::named))]
     limits: Limits,
+    /// What lookups meet: no faults, some of each kind (late, failing, broken off, spoiled), or an outage
+    #[arg(long, default_value = "calm", value_parser = known(Profile::NAMED.map(|(name, _)| name), Profile::named))]
+    faults: Profile,
+    /// Which faults exactly: the same number gives the same ones again; else it takes one and says it
+    #[arg(long, value_name = "NUMBER", requires = "faults", value_parser = seed)]
+    seed: Option<u64>,
     /// Serve https with a throw-away CA in this folder, which is made there unless it is there
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
@@ -103,13 +109,14 @@ async fn read_again(
 
 /// Starts the stand-in Monime alone.
 pub(super) fn run_sandbox(args: SandboxArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
-    let SandboxArgs { listen, token, settle_after, outcome, invent, limits, tls, beyond_loopback } = args;
+    let SandboxArgs { listen, token, settle_after, outcome, invent, limits, faults, seed, tls, beyond_loopback } = args;
     let settings = sandbox::Settings {
         token: token.clone(),
         settle_after,
         outcome,
         limits,
         invent,
+        schedule: Schedule::of(faults, seed),
         ..sandbox::Settings::default()
     };
     let (runtime, signals) = Signals::take()?;
@@ -153,6 +160,10 @@ fn known<T: Clone + Send + Sync + 'static>(
     read: fn(&str) -> Option<T>,
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names).try_map(move |text| read(&text).ok_or("no such name"))
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
 }
 
 /// The command that starts a gateway in front of this sandbox, for another terminal. None where no gateway of ours

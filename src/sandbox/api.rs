@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Answer, Diagnostics, Pagination, Refused, Success};
+use super::asked::Asked;
 use super::body::Body;
 use super::draft::{Draft, Invalid};
+use super::fault::Fault;
 use super::ledger::Deletion;
 use super::replays::InUse;
 use super::session::Session;
@@ -66,13 +68,20 @@ where
     let (parts, body) = request.into_parts();
     let body = read(body).await;
     let route = admit::route(&parts);
-    let operation = route.as_ref().ok().map(|route| route.operation.as_str());
-    let (call, fault) = {
+    let (call, fault, token, ticket) = {
         let mut state = sandbox.state();
-        let call = route.and_then(|route| admit::call(&sandbox.shared.settings, &mut state, &parts, route));
-        let fault = call.as_ref().ok().and_then(|call| state.faults.take(call.operation, call.id.as_ref()));
-        state.tally.heard(operation, parts, arrived);
-        (call, fault)
+        let token = admit::token(&parts.headers, &state.tokens);
+        let (operation, id) = match &route {
+            Ok(route) => (Some(route.operation), route.id.clone()),
+            Err(_) => (None, None),
+        };
+        let call = route.and_then(|route| admit::call(&mut state, &parts, route, token));
+        let met = call.as_ref().map(|call| state.faults.meet(call.operation, call.id.as_ref())).unwrap_or_default();
+        let session = id.filter(|id| !state.tokens.may_stand_in(id.as_str()));
+        let (at, fault, turn) = (state.tally.since_it_began(arrived), met.fault.clone(), met.turn);
+        let asked = Asked { at, operation, session, token, status: None, fault, turn };
+        let ticket = state.tally.heard(asked, parts, arrived);
+        (call, met.fault, token, ticket)
     };
     // A timer has whole milliseconds: even a wait of none would cost one.
     if let Some(delay) = fault.as_ref().map(|fault| fault.delay()).filter(|delay| *delay > Duration::ZERO) {
@@ -84,12 +93,12 @@ where
         (Ok(call), Ok(body)) => perform(sandbox, &mut state, &call, &body),
         (Err(refused), _) | (Ok(_), Err(refused)) => *refused,
     };
-    let mut response = match fault {
-        Some(fault) => fault.play(right, &sandbox.shared.settings.token),
+    let mut response = match &fault {
+        Some(fault) => fault.play(right, token.and_then(|number| state.tokens.text(number)).unwrap_or_default()),
         None => right.map(Body::whole),
     };
-    if response.status() == StatusCode::TOO_MANY_REQUESTS {
-        state.tally.throttled(operation);
+    if fault != Some(Fault::Reset) {
+        state.tally.told(ticket, response.status());
     }
     answer::sign(&mut response, Some(&diagnostics));
     response

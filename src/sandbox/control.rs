@@ -3,6 +3,7 @@
 //! Owns their JSON; what they do is the handle's. Refuses fields and routes it does not know, with a sentence. Asks
 //! for no token: whoever reaches the sandbox may steer it.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::api::{Operation, read};
 use super::body::Body;
 use super::clock::MAX_ADVANCE;
 use super::fault::{Fault, Planned};
+use super::schedule::{Profile, Schedule};
 use super::session::outcome;
 use super::{PREFIX, Sandbox, guide};
 use crate::monime::{Final, SessionId, SpaceId, operation};
@@ -63,6 +65,19 @@ struct Advance {
     advance: Span,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Follow {
+    faults: Profile,
+    seed: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Accept {
+    accept: Vec<String>,
+}
+
 /// `2s`, `1h`.
 #[derive(Deserialize)]
 struct Span(#[serde(deserialize_with = "span")] Duration);
@@ -102,6 +117,10 @@ fn route(sandbox: &Sandbox, method: &Method, path: &str, body: &Bytes) -> Result
             sandbox.clear_faults();
             done()
         }
+        ("PUT", ["schedule"]) => follow(sandbox, body),
+        ("GET", ["schedule"]) => Ok(scheduled(sandbox)),
+        ("PUT", ["tokens"]) => accept(sandbox, body),
+        ("GET", ["asked"]) => Ok(answer::ok(&BTreeMap::from([("asked", sandbox.asked())]))),
         ("GET", ["seen"]) => Ok(answer::ok(&sandbox.seen())),
         ("DELETE", ["seen"]) => {
             sandbox.forget_seen();
@@ -153,6 +172,28 @@ fn play(sandbox: &Sandbox, body: &Bytes) -> Result<Answer, Refused> {
         Ok(()) => done(),
         Err(_) => Err(wrong("Too many faults wait already: DELETE /_sandbox/faults.")),
     }
+}
+
+fn follow(sandbox: &Sandbox, body: &Bytes) -> Result<Answer, Refused> {
+    let Follow { faults, seed } = parse(body)?;
+    sandbox.follow(Schedule::of(faults, seed));
+    Ok(scheduled(sandbox))
+}
+
+fn scheduled(sandbox: &Sandbox) -> Answer {
+    let (Schedule { profile, seed }, turns) = sandbox.state().faults.schedule();
+    answer::ok(&json!({ "faults": profile, "seed": seed, "turns": turns }))
+}
+
+fn accept(sandbox: &Sandbox, body: &Bytes) -> Result<Answer, Refused> {
+    // What serde says of a wrong body may quote it, and these are secrets.
+    let rule = "The body must be `{\"accept\": [\"…\"]}`, each token of visible ASCII characters.";
+    let Ok(Accept { accept }) = serde_json::from_slice(body) else { return Err(wrong(rule)) };
+    if accept.iter().any(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Err(wrong(rule));
+    }
+    sandbox.accept_tokens(accept);
+    done()
 }
 
 fn advance(sandbox: &Sandbox, body: &Bytes) -> Result<Answer, Refused> {

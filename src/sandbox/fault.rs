@@ -1,10 +1,10 @@
 //! Faults on demand: which, for whom, how often.
 //!
-//! Owns the queue: a request meets the first fault that was meant for it. Refuses to decide who deserves one; playing
-//! it is `play`'s.
+//! Owns what a request meets: the first fault that was meant for it, else, if it is a lookup, its turn of the schedule.
+//! Refuses to decide who deserves one; playing it is `play`'s.
 
 mod play;
-mod spoken;
+pub(super) mod spoken;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::Operation;
 use super::limiter::Scope;
+use super::schedule::Schedule;
 use crate::monime::SessionId;
 
 /// Faults that may wait at once: enough for any test, too few to be a leak.
@@ -79,55 +80,121 @@ pub(super) struct Planned {
 }
 
 /// The faults that are still to be played.
-#[derive(Debug, Default)]
-pub(super) struct Faults(VecDeque<Planned>);
+#[derive(Debug)]
+pub(super) struct Faults {
+    waiting: VecDeque<Planned>,
+    schedule: Schedule,
+    /// Turns of the schedule that were taken.
+    turns: u64,
+}
+
+/// What a request meets.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Met {
+    pub(super) fault: Option<Fault>,
+    /// Which turn of the schedule decided that.
+    pub(super) turn: Option<u64>,
+}
 
 /// Too many faults wait already.
 #[derive(Debug)]
 pub(super) struct Full;
 
+// === impl Fault ===
+
+impl Fault {
+    /// What it is called in JSON.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Latency(_) => "latency",
+            Self::Status(_) => "status",
+            Self::Throttled { .. } => "throttled",
+            Self::Malformed => "malformed",
+            Self::Truncated => "truncated",
+            Self::Reset => "reset",
+            Self::Drip { .. } => "drip",
+            Self::Huge(_) => "huge",
+            Self::SessionStatus(_) => "session_status",
+            Self::ReflectToken => "reflect_token",
+            Self::Gzip => "gzip",
+            Self::Html(_) => "html",
+            Self::NestedResult => "nested_result",
+            Self::WrongId => "wrong_id",
+        }
+    }
+}
+
+// === impl Faults ===
+
 impl Faults {
+    pub(super) fn new(schedule: Schedule) -> Self {
+        Self { waiting: VecDeque::new(), schedule, turns: 0 }
+    }
+
     pub(super) fn plan(&mut self, planned: Planned) -> Result<(), Full> {
-        if self.0.len() >= CAPACITY {
+        if self.waiting.len() >= CAPACITY {
             return Err(Full);
         }
         if planned.times > 0 {
-            self.0.push_back(planned);
+            self.waiting.push_back(planned);
         }
         Ok(())
     }
 
+    /// Goes by another schedule, from its first turn.
+    pub(super) fn follow(&mut self, schedule: Schedule) {
+        (self.schedule, self.turns) = (schedule, 0);
+    }
+
+    /// The schedule, and how many of its turns were taken.
+    pub(super) fn schedule(&self) -> (Schedule, u64) {
+        (self.schedule, self.turns)
+    }
+
+    /// What this request meets. One that a planned fault was meant for takes no turn of the schedule.
+    pub(super) fn meet(&mut self, operation: Operation, id: Option<&SessionId>) -> Met {
+        let planned = self.take(operation, id);
+        if planned.is_some() || operation != Operation::Get {
+            return Met { fault: planned, turn: None };
+        }
+        let turn = self.turns;
+        self.turns += 1;
+        Met { fault: self.schedule.at(turn), turn: Some(turn) }
+    }
+
     /// The first fault meant for this request, used up by one.
-    pub(super) fn take(&mut self, operation: Operation, id: Option<&SessionId>) -> Option<Fault> {
+    fn take(&mut self, operation: Operation, id: Option<&SessionId>) -> Option<Fault> {
         let meant = |planned: &Planned| {
             planned.operation == operation && planned.id.as_ref().is_none_or(|wanted| Some(wanted) == id)
         };
-        let index = self.0.iter().position(meant)?;
-        let planned = self.0.get_mut(index)?;
+        let index = self.waiting.iter().position(meant)?;
+        let planned = self.waiting.get_mut(index)?;
         planned.times -= 1;
         let fault = planned.fault.clone();
         if planned.times == 0 {
-            self.0.remove(index);
+            self.waiting.remove(index);
         }
         Some(fault)
     }
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Planned> {
-        self.0.iter()
+        self.waiting.iter()
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.waiting.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::schedule::Profile;
     use super::*;
 
     #[test]
     fn a_request_meets_the_first_fault_that_was_meant_for_it() {
-        let mut faults = Faults::default();
+        let mut faults = Faults::new(Schedule::CALM);
         let [one, other] = ["scs-1", "scs-2"].map(|id| SessionId::parse(id).unwrap());
         for (fault, times, operation, id) in [
             (Fault::Reset, 1, Operation::Create, None),
@@ -143,6 +210,23 @@ mod tests {
         assert_eq!([get(&one), get(&one), get(&one)], [Some(Fault::Gzip), Some(Fault::Gzip), None]);
         assert_eq!(faults.take(Operation::Create, None), Some(Fault::Reset));
         assert_eq!(faults.waiting().count(), 0);
+    }
+
+    #[test]
+    fn a_lookup_takes_its_turn_of_the_schedule_unless_a_fault_was_meant_for_it() {
+        let schedule = Schedule { profile: Profile::Rough, seed: 7 };
+        let mut faults = Faults::new(schedule);
+        let id = SessionId::parse("scs-1").unwrap();
+        let lookup = |faults: &mut Faults| faults.meet(Operation::Get, Some(&id));
+        let turn = |turn| Met { fault: schedule.at(turn), turn: Some(turn) };
+        assert_eq!([lookup(&mut faults), lookup(&mut faults)], [turn(0), turn(1)]);
+        faults.plan(Planned { fault: Fault::Gzip, times: 1, operation: Operation::Get, id: None }).unwrap();
+        assert_eq!(lookup(&mut faults), Met { fault: Some(Fault::Gzip), turn: None });
+        assert_eq!(faults.meet(Operation::Create, None), Met::default());
+        assert_eq!(lookup(&mut faults), turn(2));
+        assert_eq!(faults.schedule(), (schedule, 3));
+        faults.follow(schedule);
+        assert_eq!(lookup(&mut faults), turn(0), "from its first turn");
     }
 
     #[test]

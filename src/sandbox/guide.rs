@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::limiter::Scope;
 
 /// Each route, a body that it takes, and what it does.
-fn routes() -> [(&'static str, Option<&'static str>, &'static str); 12] {
+fn routes() -> [(&'static str, Option<&'static str>, &'static str); 16] {
     [
         ("GET /_sandbox", None, "lists every route and fault"),
         (
@@ -39,6 +39,23 @@ fn routes() -> [(&'static str, Option<&'static str>, &'static str); 12] {
         ),
         ("GET /_sandbox/faults", None, "shows the faults that wait"),
         ("DELETE /_sandbox/faults", None, "forgets the faults that wait"),
+        (
+            "PUT /_sandbox/schedule",
+            Some(r#"{"faults": "rough", "seed": 42}"#),
+            "gives each lookup its fault by seed, the same again for the same seed: calm has none, rough spoils three in \
+             ten, down fails all; without a seed it takes one and answers it",
+        ),
+        ("GET /_sandbox/schedule", None, "shows the schedule and how many turns lookups took"),
+        (
+            "PUT /_sandbox/tokens",
+            Some(r#"{"accept": ["mon_sandbox_one", "mon_sandbox_two"]}"#),
+            "accepts these bearer tokens and no others; each has limits of its own",
+        ),
+        (
+            "GET /_sandbox/asked",
+            None,
+            "shows the last 100,000 requests one by one: when each came, its session, the number of its token, what it met",
+        ),
         ("GET /_sandbox/seen", None, "shows what arrived so far"),
         ("DELETE /_sandbox/seen", None, "begins counting anew"),
         ("POST /_sandbox/clock", Some(r#"{"advance": "1h"}"#), "skips time for sessions and idempotency keys"),

@@ -4,6 +4,7 @@
 //! answered again as soon as a place is free. Time is passed in, so every promise is testable without waiting.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,8 +14,8 @@ use crate::monime::SpaceId;
 
 /// Monime states its limits per second; any second counts, not only those that a clock begins.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Idle spaces are forgotten beyond this many, so that made-up spaces do not fill the memory.
-const MAX_SPACES: usize = 1024;
+/// Idle windows of one kind are forgotten beyond this many, so that made-up spaces do not fill the memory.
+const MAX_WINDOWS: usize = 1024;
 
 /// Requests a second, in any second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +46,9 @@ pub enum Scope {
 #[derive(Debug)]
 pub(super) struct Limiter {
     limits: Limits,
-    token: Window,
-    endpoints: HashMap<Operation, Window>,
+    /// By the numbers of tokens.
+    tokens: HashMap<usize, Window>,
+    endpoints: HashMap<(usize, Operation), Window>,
     spaces: HashMap<SpaceId, Window>,
 }
 
@@ -92,33 +94,44 @@ impl Scope {
 
 impl Limiter {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, token: Window::default(), endpoints: HashMap::new(), spaces: HashMap::new() }
+        Self { limits, tokens: HashMap::new(), endpoints: HashMap::new(), spaces: HashMap::new() }
     }
 
     /// Takes one place in all three windows, or none and names the narrowest one that is full.
-    pub(super) fn admit(&mut self, operation: Operation, space: &SpaceId, now: Instant) -> Result<(), Scope> {
+    pub(super) fn admit(
+        &mut self,
+        token: usize,
+        operation: Operation,
+        space: &SpaceId,
+        now: Instant,
+    ) -> Result<(), Scope> {
         if self.limits == Limits::NONE {
             return Ok(());
         }
-        if self.spaces.len() >= MAX_SPACES {
-            self.spaces.retain(|_, window| window.count(now) > 0);
-        }
-        let endpoint = self.endpoints.entry(operation).or_default();
-        let space = self.spaces.entry(space.clone()).or_default();
+        let endpoint = window(&mut self.endpoints, (token, operation), now);
+        let token = window(&mut self.tokens, token, now);
+        let space = window(&mut self.spaces, space.clone(), now);
         for (window, limit, scope) in [
             (&mut *endpoint, self.limits.endpoint, Scope::Endpoint),
-            (&mut self.token, self.limits.token, Scope::Token),
+            (&mut *token, self.limits.token, Scope::Token),
             (&mut *space, self.limits.space, Scope::Space),
         ] {
             if window.count(now) >= limit {
                 return Err(scope);
             }
         }
-        for window in [endpoint, &mut self.token, space] {
+        for window in [endpoint, token, space] {
             window.take(now);
         }
         Ok(())
     }
+}
+
+fn window<K: Eq + Hash>(windows: &mut HashMap<K, Window>, of: K, now: Instant) -> &mut Window {
+    if windows.len() >= MAX_WINDOWS {
+        windows.retain(|_, window| window.count(now) > 0);
+    }
+    windows.entry(of).or_default()
 }
 
 // === impl Window ===
@@ -154,7 +167,7 @@ mod tests {
         let start = Instant::now();
         let mut limiter = Limiter::new(Limits { endpoint: 1, token: 9, space: 9 });
         let [space, _] = spaces();
-        let mut at = |millis| limiter.admit(Operation::Get, &space, start + Duration::from_millis(millis));
+        let mut at = |millis| limiter.admit(0, Operation::Get, &space, start + Duration::from_millis(millis));
         assert_eq!(at(0), Ok(()));
         assert_eq!(at(999), Err(Scope::Endpoint));
         assert_eq!(at(1000), Ok(()));
@@ -168,38 +181,52 @@ mod tests {
         for index in 0..5000_u32 {
             let space = SpaceId::parse(&format!("spc-{index}")).unwrap();
             let now = start + Duration::from_millis(10) * index;
-            assert_eq!(limiter.admit(Operation::Get, &space, now), Ok(()));
+            assert_eq!(limiter.admit(0, Operation::Get, &space, now), Ok(()));
         }
-        assert!(limiter.spaces.len() <= MAX_SPACES, "{}", limiter.spaces.len());
+        assert!(limiter.spaces.len() <= MAX_WINDOWS, "{}", limiter.spaces.len());
+    }
+
+    #[test]
+    fn every_token_has_its_own_limits_and_a_space_is_shared() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(Limits { endpoint: 1, token: 2, space: 3 });
+        let [space, _] = spaces();
+        let mut ask = |token, operation| limiter.admit(token, operation, &space, now);
+        assert_eq!(ask(0, Operation::Get), Ok(()));
+        assert_eq!(ask(0, Operation::Get), Err(Scope::Endpoint));
+        assert_eq!(ask(1, Operation::Get), Ok(()));
+        assert_eq!(ask(0, Operation::List), Ok(()));
+        assert_eq!(ask(0, Operation::Create), Err(Scope::Token));
+        assert_eq!(ask(1, Operation::List), Err(Scope::Space));
     }
 
     proptest! {
         #[test]
         fn it_decides_as_counting_all_of_history_does(
             limits in (1u32..6, 1u32..9, 1u32..9),
-            asks in proptest::collection::vec((0u64..400, 0usize..2, 0usize..2), 0..120),
+            asks in proptest::collection::vec((0u64..400, 0usize..2, 0usize..2, 0usize..2), 0..160),
         ) {
             let limits = Limits { endpoint: limits.0, token: limits.1, space: limits.2 };
             let (mut limiter, spaces, mut now) = (Limiter::new(limits), spaces(), Instant::now());
-            let mut let_through: Vec<(Instant, usize, usize)> = Vec::new();
-            for (pause, operation, space) in asks {
+            let mut let_through: Vec<(Instant, usize, usize, usize)> = Vec::new();
+            for (pause, token, operation, space) in asks {
                 now += Duration::from_millis(pause);
-                let count = |counts: &dyn Fn(usize, usize) -> bool| {
+                let count = |counts: &dyn Fn(usize, usize, usize) -> bool| {
                     let in_window = |at: Instant| now - at < Duration::from_secs(1);
-                    let_through.iter().filter(|past| in_window(past.0) && counts(past.1, past.2)).count() as u32
+                    let_through.iter().filter(|past| in_window(past.0) && counts(past.1, past.2, past.3)).count() as u32
                 };
-                let expected = if count(&|past, _| past == operation) >= limits.endpoint {
+                let expected = if count(&|by, past, _| (by, past) == (token, operation)) >= limits.endpoint {
                     Err(Scope::Endpoint)
-                } else if count(&|_, _| true) >= limits.token {
+                } else if count(&|by, _, _| by == token) >= limits.token {
                     Err(Scope::Token)
-                } else if count(&|_, past| past == space) >= limits.space {
+                } else if count(&|_, _, past| past == space) >= limits.space {
                     Err(Scope::Space)
                 } else {
                     Ok(())
                 };
-                prop_assert_eq!(limiter.admit(OPERATIONS[operation], &spaces[space], now), expected);
+                prop_assert_eq!(limiter.admit(token, OPERATIONS[operation], &spaces[space], now), expected);
                 if expected.is_ok() {
-                    let_through.push((now, operation, space));
+                    let_through.push((now, token, operation, space));
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{self, Path, PathBuf};
 
 use super::tls::{NoCa, find_or_make_ca};
-use super::{DEFAULT_TOKEN, PREFIX, Sandbox};
+use super::{DEFAULT_TOKEN, PREFIX, Profile, Sandbox, Schedule};
 use crate::server::{Address, Listener, Times, serve};
 
 /// Where to listen, and how.
@@ -107,12 +107,19 @@ impl Open {
             Address::Tcp(_) => format!("{url}{PREFIX}"),
             Address::Unix(_) => format!("{PREFIX} on the same socket"),
         };
+        let faults = match self.sandbox.schedule() {
+            Schedule { profile: Profile::Calm, .. } => String::new(),
+            Schedule { profile, seed } => {
+                let profile = profile.as_str();
+                format!("\n  faults    {profile}; the same again with --faults {profile} --seed {seed}")
+            }
+        };
         let trust = self.ca_file.as_ref().map(|path| format!("\n  trust     {}", path.display()));
         format!(
             "THIS IS NOT MONIME: a sandbox that plays Monime's checkout sessions; no money moves.\n  \
              base URL  {url}\n  \
              token     {token}\n  \
-             steer it  {steered}{}",
+             steer it  {steered}{faults}{}",
             trust.unwrap_or_default()
         )
     }

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::api::Operation;
+use super::asked::{Asked, Recent, Ticket};
 use super::limiter::Window;
+use super::tokens::Tokens;
 
 /// Long enough to look back over a demo or a load test, short enough to stay small.
 const HISTORY: Duration = Duration::from_secs(15 * 60);
@@ -34,6 +37,8 @@ pub struct Seen {
     pub busiest: u32,
     /// The same three, by `operationId`; `other` for what is none.
     pub operations: BTreeMap<&'static str, Traffic>,
+    /// How often each fault was met, by the name that JSON has for it.
+    pub faults: BTreeMap<&'static str, u64>,
     /// Requests per second that had any, over the last 15 minutes, oldest first.
     pub seconds: Vec<Second>,
     /// The last request to Monime's routes.
@@ -77,7 +82,9 @@ pub(super) struct Tally {
     began: Instant,
     all: Counter,
     operations: BTreeMap<&'static str, Counter>,
+    faults: BTreeMap<&'static str, u64>,
     seconds: VecDeque<Second>,
+    recent: Recent,
     last: Option<(String, String, HeaderMap)>,
 }
 
@@ -105,14 +112,35 @@ impl Heard {
 
 impl Tally {
     pub(super) fn new(now: Instant) -> Self {
-        let all = Counter::default();
-        Self { began: now, all, operations: BTreeMap::new(), seconds: VecDeque::new(), last: None }
+        Self {
+            began: now,
+            all: Counter::default(),
+            operations: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            seconds: VecDeque::new(),
+            recent: Recent::default(),
+            last: None,
+        }
     }
 
-    pub(super) fn heard(&mut self, operation: Option<&'static str>, parts: Parts, now: Instant) {
+    /// Begins anew. What is still to be told to a request from before does not count.
+    pub(super) fn forget(&mut self, now: Instant) {
+        let mut recent = std::mem::take(&mut self.recent);
+        recent.clear();
+        *self = Self { recent, ..Self::new(now) };
+    }
+
+    pub(super) fn since_it_began(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+
+    pub(super) fn heard(&mut self, asked: Asked, parts: Parts, now: Instant) -> Ticket {
         self.all.heard(now);
-        self.operations.entry(operation.unwrap_or(OTHER)).or_default().heard(now);
-        let at = now.saturating_duration_since(self.began).as_secs();
+        self.operations.entry(name(asked.operation)).or_default().heard(now);
+        if let Some(fault) = &asked.fault {
+            *self.faults.entry(fault.name()).or_default() += 1;
+        }
+        let at = asked.at.as_secs();
         match self.seconds.back_mut() {
             Some(second) if second.at == at => second.requests += 1,
             _ => self.seconds.push_back(Second { at, requests: 1 }),
@@ -122,25 +150,36 @@ impl Tally {
         }
         // Kept as it came and made presentable only when somebody looks: a load test should not pay for it.
         self.last = Some((parts.method.to_string(), parts.uri.to_string(), parts.headers));
+        self.recent.push(asked)
     }
 
-    pub(super) fn throttled(&mut self, operation: Option<&'static str>) {
-        self.all.traffic.throttled += 1;
-        self.operations.entry(operation.unwrap_or(OTHER)).or_default().traffic.throttled += 1;
+    /// Notes what a request was told, unless it was forgotten meanwhile.
+    pub(super) fn told(&mut self, ticket: Ticket, status: StatusCode) {
+        let Some(asked) = self.recent.of(ticket) else { return };
+        asked.status = Some(status);
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            self.all.traffic.throttled += 1;
+            self.operations.entry(name(asked.operation)).or_default().traffic.throttled += 1;
+        }
     }
 
-    pub(super) fn seen(&self, token: &str) -> Seen {
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.recent.all().cloned().collect()
+    }
+
+    pub(super) fn seen(&self, tokens: &Tokens) -> Seen {
         let Traffic { requests, throttled, busiest } = self.all.traffic;
         Seen {
             requests,
             throttled,
             busiest,
             operations: self.operations.iter().map(|(name, counter)| (*name, counter.traffic)).collect(),
+            faults: self.faults.clone(),
             seconds: self.seconds.iter().copied().collect(),
             last: self.last.as_ref().map(|(method, target, headers)| Heard {
                 method: method.clone(),
-                target: if may_be_secret(target, token) { WITHHELD.to_owned() } else { cut(target) },
-                headers: headers.iter().map(|(name, value)| (name.to_string(), shown(name, value, token))).collect(),
+                target: if tokens.may_stand_in(target) { WITHHELD.to_owned() } else { cut(target) },
+                headers: headers.iter().map(|(name, value)| (name.to_string(), shown(name, value, tokens))).collect(),
             }),
         }
     }
@@ -156,18 +195,17 @@ impl Counter {
     }
 }
 
-fn shown(name: &HeaderName, value: &HeaderValue, token: &str) -> String {
+fn shown(name: &HeaderName, value: &HeaderValue, tokens: &Tokens) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
-    if [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name) || may_be_secret(&text, token) {
+    if [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name) || tokens.may_stand_in(&text) {
         WITHHELD.to_owned()
     } else {
         cut(&text)
     }
 }
 
-/// Monime's tokens begin with `mon_`, wherever an application may have put one by mistake.
-fn may_be_secret(text: &str, token: &str) -> bool {
-    text.contains(token) || text.contains("mon_")
+fn name(operation: Option<Operation>) -> &'static str {
+    operation.map_or(OTHER, Operation::as_str)
 }
 
 fn cut(text: &str) -> String {
@@ -176,6 +214,7 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fault::Fault;
     use super::*;
 
     fn parts(headers: &[(&str, &str)]) -> Parts {
@@ -186,18 +225,24 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    fn hear(tally: &mut Tally, headers: &[(&str, &str)], now: Instant) -> Ticket {
+        let (at, operation, fault) = (tally.since_it_began(now), Some(Operation::Get), Some(Fault::Reset));
+        let asked = Asked { at, operation, session: None, token: None, status: None, fault, turn: None };
+        tally.heard(asked, parts(headers), now)
+    }
+
     #[test]
     fn the_busiest_second_is_any_second_not_a_clocks() {
         let start = Instant::now();
         let mut tally = Tally::new(start);
         for millis in [0, 600, 900, 1100, 1200, 1599, 1600, 5000] {
-            tally.heard(Some("A"), parts(&[]), start + Duration::from_millis(millis));
+            hear(&mut tally, &[], start + Duration::from_millis(millis));
         }
-        let seen = tally.seen("token");
+        let seen = tally.seen(&Tokens::default());
         assert_eq!((seen.requests, seen.busiest), (8, 5), "0.6 s to 1.599 s");
         let seconds: Vec<(u64, u32)> = seen.seconds.iter().map(|second| (second.at, second.requests)).collect();
         assert_eq!(seconds, [(0, 3), (1, 4), (5, 1)]);
-        assert_eq!(seen.operations["A"], Traffic { requests: 8, throttled: 0, busiest: 5 });
+        assert_eq!(seen.operations["GetCheckoutSession"], Traffic { requests: 8, throttled: 0, busiest: 5 });
     }
 
     #[test]
@@ -205,10 +250,27 @@ mod tests {
         let start = Instant::now();
         let mut tally = Tally::new(start);
         for second in 0..2000 {
-            tally.heard(None, parts(&[]), start + Duration::from_secs(second));
+            hear(&mut tally, &[], start + Duration::from_secs(second));
         }
-        assert_eq!(tally.seen("token").seconds.len(), 900);
-        assert_eq!(tally.seen("token").seconds[0].at, 1100);
+        assert_eq!(tally.seen(&Tokens::default()).seconds.len(), 900);
+        assert_eq!(tally.seen(&Tokens::default()).seconds[0].at, 1100);
+    }
+
+    #[test]
+    fn what_is_told_after_it_was_forgotten_does_not_count() {
+        let start = Instant::now();
+        let mut tally = Tally::new(start);
+        let before = hear(&mut tally, &[], start);
+        tally.forget(start + Duration::from_secs(5));
+        let after = hear(&mut tally, &[], start + Duration::from_secs(7));
+        tally.told(before, StatusCode::TOO_MANY_REQUESTS);
+        tally.told(after, StatusCode::OK);
+        let seen = tally.seen(&Tokens::default());
+        assert_eq!((seen.requests, seen.throttled, seen.faults["reset"]), (1, 0, 1));
+        let asked = tally.asked();
+        assert_eq!((asked[0].at, asked[0].status), (Duration::from_secs(2), Some(StatusCode::OK)));
+        tally.told(after, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(tally.seen(&Tokens::default()).throttled, 1);
     }
 
     #[test]
@@ -221,8 +283,10 @@ mod tests {
             ("x-misplaced", "mon_live_real"),
             ("monime-space-id", "spc-1"),
         ];
-        tally.heard(None, parts(&headers), Instant::now());
-        let last = tally.seen("canary").last.unwrap();
+        hear(&mut tally, &headers, Instant::now());
+        let mut tokens = Tokens::default();
+        tokens.accept(vec!["canary".to_owned()]);
+        let last = tally.seen(&tokens).last.unwrap();
         assert_eq!(last.header("monime-space-id"), Some("spc-1"));
         for name in ["authorization", "cookie", "x-token", "x-misplaced"] {
             assert_eq!(last.header(name), Some(WITHHELD), "{name}");

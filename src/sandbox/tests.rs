@@ -11,6 +11,8 @@ use super::*;
 
 // What somebody meets who has only curl.
 mod by_hand;
+// Faults by seed, tokens that change, and what was asked.
+mod weather;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -3,16 +3,16 @@
 //! Owns that a header which stands twice is refused: which of the two counts would be anybody's guess. Refuses to
 //! count a request against a limit before it has proved its token.
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::header::{ALLOW, AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
+use super::super::State;
 use super::super::answer::{self, Refused};
 use super::super::draft::Invalid;
 use super::super::ledger::Page;
-use super::super::{Settings, State};
+use super::super::tokens::Tokens;
 use super::Operation;
 use crate::monime::{KNOWN_VERSIONS, SPACE_HEADER, SessionId, SpaceId, VERSION_HEADER, operation};
 
@@ -29,7 +29,7 @@ const MAX_LIMIT: usize = 50;
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) operation: Operation,
-    id: Option<SessionId>,
+    pub(super) id: Option<SessionId>,
 }
 
 /// A request that may be carried out.
@@ -42,20 +42,26 @@ pub(super) struct Call {
     pub(super) idempotency_key: Option<String>,
 }
 
-/// Checks a request that has a route, and takes its place in the limits' windows.
-pub(super) fn call(settings: &Settings, state: &mut State, parts: &Parts, route: Route) -> Result<Call, Refused> {
+/// Checks a request that has a route, and takes its place in the limits' windows. `token` is what [`token`] found.
+pub(super) fn call(state: &mut State, parts: &Parts, route: Route, token: Option<usize>) -> Result<Call, Refused> {
     let Route { operation, id } = route;
     let headers = &parts.headers;
-    if !proves(headers, &settings.token) {
+    let Some(token) = token else {
         let message = "`Authorization` must be `Bearer` and the sandbox's token, once.";
         return Err(answer::error(StatusCode::UNAUTHORIZED, "unauthorized", message).into());
-    }
+    };
     let space = space(headers).map_err(|invalid| answer::invalid(&invalid))?;
     version(headers).map_err(|invalid| answer::invalid(&invalid))?;
-    state.limiter.admit(operation, &space, Instant::now()).map_err(|scope| answer::throttled(scope, 1))?;
+    state.limiter.admit(token, operation, &space, Instant::now()).map_err(|scope| answer::throttled(scope, 1))?;
     let key = only(headers, &IDEMPOTENCY_KEY).filter(|key| (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()));
     let (query, idempotency_key) = (parts.uri.query().map(str::to_owned), key.map(str::to_owned));
     Ok(Call { operation, id, space, query, idempotency_key })
+}
+
+/// The number of the token that a request proves to have, if that is accepted.
+pub(super) fn token(headers: &HeaderMap, accepted: &Tokens) -> Option<usize> {
+    let (scheme, presented) = only(headers, &AUTHORIZATION)?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") { accepted.number(presented) } else { None }
 }
 
 /// Finds what a request asks for by its method and path.
@@ -108,14 +114,6 @@ fn wrong_method(allowed: &'static str) -> Refused {
     let mut refused = answer::error(status, "method_not_allowed", "This route has no such method.");
     refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     refused.into()
-}
-
-fn proves(headers: &HeaderMap, token: &str) -> bool {
-    let Some((scheme, presented)) = only(headers, &AUTHORIZATION).and_then(|value| value.split_once(' ')) else {
-        return false;
-    };
-    let equal = verify_slices_are_equal(presented.as_bytes(), token.as_bytes()).is_ok();
-    scheme.eq_ignore_ascii_case("bearer") && equal
 }
 
 fn space(headers: &HeaderMap) -> Result<SpaceId, Invalid> {

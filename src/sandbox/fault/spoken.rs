@@ -1,4 +1,4 @@
-//! How durations, statuses and ids are written in the JSON of a fault.
+//! How durations, statuses and ids are written in the JSON of a fault, and ids elsewhere.
 //!
 //! Refuses a duration without a unit and a status that HTTP could not end an answer with.
 
@@ -40,7 +40,7 @@ pub(super) mod status {
     }
 }
 
-pub(super) fn session<S: Serializer>(id: &Option<SessionId>, to: S) -> Result<S::Ok, S::Error> {
+pub(in super::super) fn session<S: Serializer>(id: &Option<SessionId>, to: S) -> Result<S::Ok, S::Error> {
     match id {
         Some(id) => to.serialize_some(id.as_str()),
         None => to.serialize_none(),

@@ -79,6 +79,7 @@ async fn every_listed_fault_is_one_and_plays_and_none_is_left_out() {
         let fault = &entry["fault"];
         assert!(entry["means"].as_str().is_some_and(|means| means.len() > 10), "{fault}");
         names.push(fault.as_str().or_else(|| fault.as_object()?.keys().next().map(String::as_str)).unwrap().to_owned());
+        assert_eq!(serde_json::from_value::<Fault>(fault.clone()).unwrap().name(), names.last().unwrap());
         let planned = control(&sandbox, "POST", "faults", json!({ "fault": fault })).await;
         assert_eq!(planned.status, 200, "{fault}");
 
