@@ -72,6 +72,9 @@ impl Desk {
     }
 }
 
+/// Something that may happen to a file, after its name.
+type Way = (&'static str, fn(&Path));
+
 fn space(name: &str) -> SpaceId {
     SpaceId::parse(&format!("spc-{name}")).unwrap()
 }
@@ -102,7 +105,7 @@ fn mount(folder: &Path, version: &str, text: &str) {
 
 #[tokio::test]
 async fn a_token_that_was_swapped_in_any_way_is_taken_over() {
-    let ways: [(&str, fn(&Path)); 4] = [
+    let ways: [Way; 4] = [
         ("in place", |path| put(path, NEW)),
         ("with a line break", |path| put(path, &format!("{NEW}\n"))),
         ("by renaming", |path| rename_over(path, NEW)),
@@ -137,7 +140,7 @@ async fn a_mounted_volume_whose_data_link_moves_on_is_seen() {
 
 #[tokio::test]
 async fn a_bad_file_keeps_the_token_and_says_what_is_wrong() {
-    let ways: [(&str, fn(&Path)); 9] = [
+    let ways: [Way; 9] = [
         ("does not exist", |path| fs::remove_file(path).unwrap()),
         ("token is empty", |path| put(path, "")),
         ("token is empty", |path| put(path, "\n")),
