@@ -28,7 +28,8 @@ pub struct Parts {
     pub terms: Terms,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    pub(crate) keyring: Arc<Keyring>,
+    /// The tokens.
+    pub keyring: Arc<Keyring>,
     pub(crate) shutdown: Shutdown,
     shared: Shared,
     client: Client,
@@ -107,7 +108,8 @@ impl Parts {
         let Config { monime, cache, budget, max_in_flight, effective, shutdown, .. } = config;
         let keyring = Arc::new(monime.keyring);
         warn_about(&keyring);
-        let settings = upstream::Settings { origin: monime.wire.origin, timeouts: monime.timeouts, quota: budget.quota };
+        let settings =
+            upstream::Settings { origin: monime.wire.origin, timeouts: monime.timeouts, quota: budget.quota };
         let upstream = upstream::upstream(client.clone(), &keyring, &settings, &shared);
         let lookups = Lookups::new(upstream, memory, cache.lifetimes);
         let terms = Terms {

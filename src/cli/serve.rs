@@ -89,11 +89,7 @@ pub(super) fn run(
 }
 
 /// Reads the configuration anew at each hang-up; ends when nobody takes it any more.
-async fn read_again(
-    sources: Sources,
-    mut hang_ups: HangUps,
-    configs: mpsc::Sender<Result<Config, Problems>>,
-) {
+async fn read_again(sources: Sources, mut hang_ups: HangUps, configs: mpsc::Sender<Result<Config, Problems>>) {
     let sources = Arc::new(sources);
     while hang_ups.recv().await.is_some() {
         tracing::info!("SIGHUP: reading the configuration and the secrets again");

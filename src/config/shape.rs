@@ -145,7 +145,9 @@ impl Inspector<'_> {
 fn placeholder(items: Node<'_>) -> ValueKind {
     match items.shape() {
         Shape::Table => ValueKind::Table(Map::new()),
-        Shape::List | Shape::Text | Shape::Switch | Shape::Number | Shape::Fraction | Shape::Size => ValueKind::String(String::new()),
+        Shape::List | Shape::Text | Shape::Switch | Shape::Number | Shape::Fraction | Shape::Size => {
+            ValueKind::String(String::new())
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
 use prometheus::{Registry, Result};
 
 use super::outcome::Outcome;

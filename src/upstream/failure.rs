@@ -114,7 +114,9 @@ impl Failure {
             Self::TimedOut(Bound::Connect) => true,
             // They have used up the time that a retry would need.
             Self::TimedOut(Bound::Attempt | Bound::Total) => false,
-            Self::Internal(_) | Self::NoToken | Self::Unreadable(_) | Self::Exhausted { .. } | Self::Open { .. } => false,
+            Self::Internal(_) | Self::NoToken | Self::Unreadable(_) | Self::Exhausted { .. } | Self::Open { .. } => {
+                false
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::lookup::StaleIfError;
-use crate::upstream::{Failure, Unreadable};
+use crate::upstream::{Failure, Unreachable, Unreadable};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -27,7 +27,7 @@ async fn past_its_time(status: &'static str, cancelled: Duration) -> (Memory, Ke
 #[tokio::test(start_paused = true)]
 async fn a_completed_answer_stands_in_for_every_failure_that_leaves_the_session_open() {
     let (memory, key) = past_its_time("completed", Duration::ZERO).await;
-    let unreachable = || Said::Failure(Failure::Unreachable("refused".into()));
+    let unreachable = || Said::Failure(Failure::Unreachable(Unreachable::NotConnected, "refused".into()));
     for said in [
         || Said::error(500),
         || Said::error(502),

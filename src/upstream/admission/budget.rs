@@ -434,6 +434,3 @@ impl Floors {
         self.0.insert(Arc::clone(places), at);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -246,9 +246,8 @@ impl Turn {
     fn throttled(&self, headers: &HeaderMap) {
         let scope = headers.get(RATE_LIMIT).and_then(|value| value.to_str().ok()).and_then(Scope::named);
         let pause = retry_after(headers).unwrap_or(PAUSE).min(MAX_PAUSE);
-        let throttled = self.gate.with(|machines, now| {
-            machines.budget.throttled(&self.places, scope, self.sent_at, pause, now)
-        });
+        let throttled =
+            self.gate.with(|machines, now| machines.budget.throttled(&self.places, scope, self.sent_at, pause, now));
         let scope = throttled.scope.as_str();
         self.gate.0.metrics.upstream_throttled.with_label_values(&[scope]).inc();
         tracing::warn!(scope, pause_s = pause.as_secs_f64(), space = %self.places.space, "Monime answered 429: pausing");
@@ -268,6 +267,8 @@ fn verdict(result: &Result<Reply, Failure>) -> Verdict {
         Ok(reply) if reply.status == StatusCode::TOO_MANY_REQUESTS => Verdict::Neutral,
         Ok(_) | Err(Failure::Unreadable(_)) => Verdict::Success,
         Err(Failure::Unreachable(..) | Failure::TimedOut(_)) => Verdict::Failure,
-        Err(Failure::Internal(_) | Failure::NoToken | Failure::Exhausted { .. } | Failure::Open { .. }) => Verdict::Neutral,
+        Err(Failure::Internal(_) | Failure::NoToken | Failure::Exhausted { .. } | Failure::Open { .. }) => {
+            Verdict::Neutral
+        }
     }
 }

@@ -16,11 +16,11 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 /// A client for this address that gives up connecting after a while.
 fn client(scheme: &str, listener: &TcpListener, connect: Duration) -> Client {
     let origin = format!("{scheme}://{}", listener.local_addr().unwrap());
-    Client::new(origin.parse().unwrap(), None, connect).unwrap()
+    Client::new(&Wire { origin: origin.parse().unwrap(), ca_pem: None, connect }).unwrap()
 }
 
 async fn ask(client: &Client) -> Result<Bytes, Failure> {
-    let Origin { scheme, authority } = client.origin();
+    let Origin { scheme, authority } = &client.wire().origin;
     let request = Request::get(format!("{scheme}://{authority}/")).body(Empty::new()).unwrap();
     let response = client.clone().oneshot(request).await?;
     Ok(response.into_body().collect().await.unwrap().to_bytes())

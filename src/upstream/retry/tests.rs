@@ -4,8 +4,11 @@ use std::sync::Mutex;
 
 use tokio::time::{Instant, advance};
 
+use http::header::RETRY_AFTER;
+
 use super::*;
 use crate::lookup::tests::scripted::{Monime, Said, key, metric};
+use crate::secret::{Secret, Source};
 use crate::upstream::{Bound, Unreachable, Unreadable};
 
 /// The timer's resolution, which a paused clock moves by.
@@ -44,11 +47,14 @@ impl Asked {
             }
         });
         let metrics = Arc::new(Metrics::new().unwrap());
-        Self { layer: Retry::new(monime.clone(), Arc::clone(&metrics)), monime, metrics, moments }
+        let secret = Secret::parse(b"mon_retry-tests".to_vec()).unwrap();
+        let keyring = Keyring::new([(key("scs-1").space, Source::environment(secret))], false);
+        let layer = Retry::new(monime.clone(), Arc::new(keyring), RetryBudget::default(), Arc::clone(&metrics));
+        Self { layer, monime, metrics, moments }
     }
 
     async fn look_up(&self) -> Result<Reply, Failure> {
-        self.layer.clone().oneshot(Fetch { key: key("scs-1") }).await
+        self.layer.clone().oneshot(Fetch::new(key("scs-1"))).await
     }
 
     /// The status of the reply, or the word for the failure.
