@@ -288,6 +288,9 @@ async fn polling_looks_once_in_every_period() {
     put(&desk.path(), OLD);
     assert!(timeout(Duration::from_secs(11), &mut poll).await.is_err());
     assert_eq!((desk.generation(), desk.token()), (2, OLD.to_owned()));
+    put(&desk.path(), "");
+    assert!(timeout(Duration::from_secs(11), &mut poll).await.is_err());
+    assert_eq!(desk.reloads(), (2.0, 1.0), "two looks at the same bad file");
 }
 
 #[tokio::test]
