@@ -1,14 +1,17 @@
 //! The token that opens Monime: one type with one exit, and the words that may be said about it.
 //!
 //! Refuses to be copied, shown, serialized or borrowed: [`Secret::bearer`] is the only way out, as a header value that
-//! is marked sensitive. Whatever held the token on its way in is wiped. No error here carries any part of it.
+//! is marked sensitive. Whatever held the token on its way in is wiped. No error here carries any part of it. Which
+//! space's token it is, and what becomes of it when its file changes, is the [`Keyring`]'s.
 
 mod file;
+mod keyring;
 mod reflection;
 
 use std::borrow::Cow;
 use std::fmt;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
@@ -16,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::monime::TokenKind;
 
 pub use file::{FileError, Unusable};
+pub use keyring::{Health, Keyring, Source};
 
 /// The longest token that is accepted. Monime's are well below 100 characters; a header field of this size still
 /// passes every server.
@@ -99,6 +103,11 @@ impl Secret {
     #[must_use]
     pub fn kind(&self) -> TokenKind {
         TokenKind::of(self.0.expose_secret())
+    }
+
+    /// Whether both are the same token, found out in a time that tells nothing of where they differ.
+    fn is_same_as(&self, other: &Self) -> bool {
+        verify_slices_are_equal(self.0.expose_secret().as_bytes(), other.0.expose_secret().as_bytes()).is_ok()
     }
 
     /// Whether `bytes` holds 12 consecutive bytes of the token (all of one that has 8 to 11; a shorter one is

@@ -3,7 +3,9 @@
 //! Refuses a file that everyone on the machine may read, unless told otherwise, and anything that is no regular file.
 //! Symbolic links are followed: that is how Kubernetes swaps a mounted secret. The buffer is wiped.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs::{File, Metadata};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -61,32 +63,46 @@ impl Secret {
     /// # Errors
     /// [`FileError`] names the file and what is wrong with it.
     pub fn from_file(path: &Path, allow_world_readable: bool) -> Result<Self, FileError> {
-        read(path, allow_world_readable).map_err(|problem| FileError { path: path.to_owned(), problem })
+        look(path, allow_world_readable, &mut DefaultHasher::new())
     }
 }
 
-fn read(path: &Path, allow_world_readable: bool) -> Result<Secret, Unusable> {
+/// Reads a token from a file, and tells `seen` which file that is and what it holds: who looks at the same file with
+/// the same words in it tells the same.
+///
+/// # Errors
+/// [`FileError`] names the file and what is wrong with it.
+pub(super) fn look(path: &Path, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<Secret, FileError> {
+    read(path, allow_world_readable, seen).map_err(|problem| FileError { path: path.to_owned(), problem })
+}
+
+fn read(path: &Path, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<Secret, Unusable> {
     // Asked before opening too: opening a pipe waits for a writer that may never come.
-    permit(&std::fs::metadata(path)?, allow_world_readable)?;
+    permit(&std::fs::metadata(path)?, allow_world_readable, seen)?;
     let file = File::open(path)?;
-    permit(&file.metadata()?, allow_world_readable)?;
+    permit(&file.metadata()?, allow_world_readable, seen)?;
     // As large as it may get from the start: a buffer that grows leaves unwiped copies behind.
     let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE).unwrap_or_default() + 1));
     file.take(MAX_FILE).read_to_end(&mut text)?;
+    seen.write(&text);
     Ok(Secret::parse(text)?)
 }
 
-fn permit(metadata: &Metadata, allow_world_readable: bool) -> Result<(), Unusable> {
+fn permit(metadata: &Metadata, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<(), Unusable> {
+    (metadata.dev(), metadata.ino()).hash(seen);
     let mode = metadata.mode() & 0o7777;
-    if !metadata.is_file() {
-        Err(Unusable::NotRegular)
+    let problem = if !metadata.is_file() {
+        Unusable::NotRegular
     } else if mode & WORLD_READABLE != 0 && !allow_world_readable {
-        Err(Unusable::WorldReadable(mode))
+        Unusable::WorldReadable(mode)
     } else if metadata.len() > MAX_FILE {
-        Err(Unusable::Large)
+        Unusable::Large
     } else {
-        Ok(())
-    }
+        return Ok(());
+    };
+    // It will not be read, so this must do for what it holds.
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec()).hash(seen);
+    Err(problem)
 }
 
 // === impl FileError ===

@@ -20,6 +20,9 @@ const SECONDS: [f64; 21] = [
     1.0, 2.5, 5.0, 10.0,
 ];
 
+/// The words for how reading a changed secret came out.
+const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -31,6 +34,7 @@ pub struct Metrics {
     upstream_requests: IntCounterVec,
     upstream_seconds: HistogramVec,
     upstream_answers: IntCounterVec,
+    secret_reloads: IntCounterVec,
     /// `monigate_cache_entries`.
     pub cache_entries: IntGauge,
     /// `monigate_cache_weight_bytes`.
@@ -62,6 +66,7 @@ impl Metrics {
             upstream_requests: counters(r, "monigate_upstream_requests_total", "Requests sent to Monime by operation and status code, or the kind of failure.", &["operation", "code"])?,
             upstream_seconds: histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer.", &["operation"])?,
             upstream_answers: counters(r, "monigate_upstream_answers_total", "Complete answers of Monime by what they mean.", &["verdict"])?,
+            secret_reloads: counters(r, "monigate_secret_reloads_total", "Changed secrets that were taken over (ok) or refused (failed).", &["result"])?,
             cache_entries: gauge(r, "monigate_cache_entries", "Answers kept in memory.")?,
             cache_weight: gauge(r, "monigate_cache_weight_bytes", "What the kept answers cost in memory; bounded by cache.max_size.")?,
             cache_evictions: counter(r, "monigate_cache_evictions_total", "Answers dropped to make room or because their time was over.")?,
@@ -69,6 +74,10 @@ impl Metrics {
             status_regressions: counter(r, "monigate_status_regressions_total", "Times Monime's answer went back behind a kept completed one.")?,
             registry,
         };
+        // There from the start: of a counter that appears with its first failure, no rate shows that failure.
+        for result in RELOAD_RESULTS {
+            metrics.secret_reloads.with_label_values(&[result]);
+        }
         let build = IntGaugeVec::new(Opts::new("monigate_build_info", "Always 1; the version is the label."), &["version"])?;
         metrics.registry.register(Box::new(build.clone()))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -98,6 +107,12 @@ impl Metrics {
     /// Counts one judged answer of Monime.
     pub fn upstream_answer(&self, verdict: &'static str) {
         self.upstream_answers.with_label_values(&[verdict]).inc();
+    }
+
+    /// Counts one secret that was to change: taken over, or refused.
+    pub fn secret_reload(&self, taken_over: bool) {
+        let [ok, failed] = RELOAD_RESULTS;
+        self.secret_reloads.with_label_values(&[if taken_over { ok } else { failed }]).inc();
     }
 
     /// The registry, for whoever writes it out.

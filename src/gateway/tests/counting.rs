@@ -67,10 +67,10 @@ async fn the_time_that_a_request_took_is_measured_from_its_head_to_its_answer() 
 #[tokio::test(start_paused = true)]
 async fn no_label_is_made_of_what_a_caller_sends() {
     let gateway = Gateway::settled("completed");
-    for target in ["/secret-path", SESSION, "/v1/checkout-sessions/secret-id", "/v1/banks/secret-bank"] {
-        gateway.ask("GET", target, &[("x-request-id", "secret-request"), ("monime-version", "secret")]).await;
-        gateway.ask("SECRET", target, &[]).await;
+    for target in ["/canary-path", SESSION, "/v1/checkout-sessions/canary-id", "/v1/banks/canary-bank"] {
+        gateway.ask("GET", target, &[("x-request-id", "canary-request"), ("monime-version", "canary")]).await;
+        gateway.ask("CANARY", target, &[]).await;
     }
     let families = format!("{:?}", gateway.metrics.registry().gather());
-    assert!(!families.to_lowercase().contains("secret"), "{families}");
+    assert!(!families.to_lowercase().contains("canary"), "{families}");
 }
