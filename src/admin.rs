@@ -53,6 +53,8 @@ pub struct Admin {
     pub config: Bytes,
     /// The memory.
     pub memory: Arc<dyn Memory>,
+    /// How the credentials are doing.
+    pub credentials: Arc<dyn Credentials>,
 }
 
 /// What an operator may know of the lookups and do to them.
@@ -63,6 +65,12 @@ pub trait Memory: std::fmt::Debug + Send + Sync {
     fn sweep(&self);
     /// How Monime's last answer came out, in words.
     fn upstream(&self) -> String;
+}
+
+/// What an operator may know of the credentials.
+pub trait Credentials: std::fmt::Debug + Send + Sync {
+    /// Whose each is and how it is doing, in words. Never any part of it.
+    fn credentials(&self) -> Vec<String>;
 }
 
 /// Whether requests may be sent here. Clones share the state.
@@ -190,8 +198,11 @@ impl Admin {
         if !verbose {
             return plain(status, format!("{state}\n"));
         }
-        // Monime's trouble is shown and not judged: taking every gateway out of service would help nobody.
-        plain(status, format!("gateway: {state}\ncredential: loaded\nmonime: {}\n", self.memory.upstream()))
+        // Monime's trouble is shown and not judged: taking every gateway out of service would help nobody. Nor would it
+        // with a secret that cannot be taken over: the one before may well be good.
+        let credentials = self.credentials.credentials().into_iter().map(|words| format!("credential {words}\n"));
+        let credentials: String = credentials.collect();
+        plain(status, format!("gateway: {state}\n{credentials}monime: {}\n", self.memory.upstream()))
     }
 
     fn metrics(&self) -> Answer {

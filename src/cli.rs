@@ -197,15 +197,14 @@ fn check(config: &Config, out: &mut impl Write) -> io::Result<u8> {
     let monime = &config.monime;
     let spaces: Vec<_> = monime.spaces.iter().map(|space| space.as_str()).collect();
     writeln!(out, "configuration ok: {} asks {} for {}", config.listen, monime.origin, spaces.join(", "))?;
-    let token = match monime.token.kind() {
-        TokenKind::Live => "a live token",
-        TokenKind::Test => "a test token, with which Monime refuses checkout sessions",
-        TokenKind::Other => "a token that does not begin with mon_, as Monime's do: is it the right secret?",
-    };
-    match &monime.token_file {
-        Some(path) => writeln!(out, "token: {token}, from {}", redact(&path.to_string_lossy())),
-        None => writeln!(out, "token: {token}, from the environment"),
-    }?;
+    for source in monime.keyring.sources() {
+        let token = match source.kind() {
+            TokenKind::Live => "a live token",
+            TokenKind::Test => "a test token, with which Monime refuses checkout sessions",
+            TokenKind::Other => "a token that does not begin with mon_, as Monime's do: is it the right secret?",
+        };
+        writeln!(out, "token: {token}, from {}", redact(source.name()))?;
+    }
     writeln!(out, "admin: {}", config.admin).map(|()| OK)
 }
 

@@ -15,7 +15,6 @@ mod shape;
 mod sources;
 mod values;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -26,7 +25,7 @@ pub use sources::{Flag, Sources, TOKEN_VARIABLE};
 
 use crate::lookup::Ttl;
 use crate::monime::{SpaceId, Version};
-use crate::secret::Secret;
+use crate::secret::Keyring;
 use crate::server::Address;
 use crate::telemetry::log::Format;
 use crate::upstream::{Origin, Timeouts};
@@ -72,10 +71,8 @@ pub struct Monime {
     pub spaces: Vec<SpaceId>,
     /// How long one lookup may take.
     pub timeouts: Timeouts,
-    /// The token.
-    pub token: Secret,
-    /// The file that the token came from; without one it came from the environment.
-    pub token_file: Option<PathBuf>,
+    /// A token for each of `spaces`.
+    pub keyring: Keyring,
 }
 
 /// What is kept, and for how long.
@@ -154,13 +151,12 @@ impl Config {
     fn judge(raw: &Raw, mut effective: Effective, token: Option<&str>, problems: &mut Problems) -> Option<Self> {
         let mut rules = Rules { effective: &effective, problems };
         let (listen, admin) = rules.addresses(raw);
-        let secret = rules.token(raw, token);
-        let monime = rules.monime(&raw.monime, secret);
+        let monime = rules.monime(raw, token);
         let cache = rules.cache(&raw.cache);
         let max_in_flight = rules.max_in_flight(&raw.limits);
         let shutdown = rules.shutdown(&raw.shutdown);
         let log = rules.log(&raw.log);
-        effective.note_token(raw.monime.token_file.as_deref());
+        effective.note_token(raw.monime.token_file.as_deref(), token.is_some());
         Some(Self {
             listen: listen?,
             admin: admin?,

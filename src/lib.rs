@@ -19,7 +19,7 @@
 //! store keeps it if it is final; everyone who waited is told.
 //!
 //! # The import rule
-//! `monime` → `secret, telemetry` → `server, upstream` → `lookup` → `gateway, admin` → `config` → this file → `cli` →
+//! `monime` → `telemetry` → `secret` → `server, upstream` → `lookup` → `gateway, admin` → `config` → this file → `cli` →
 //! `main`; `sandbox` knows `monime` and `server`. Nobody imports against the arrows; a test proves it.
 
 pub mod admin;
@@ -42,17 +42,21 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use admin::{Admin, AdminService, Memory, Readiness};
+use admin::{Admin, AdminService, Credentials, Memory, Readiness};
 use config::{Config, Shutdown};
 use gateway::Terms;
 use lookup::{Lookups, Purge};
 use monime::TokenKind;
+use secret::{Keyring, redact};
 use server::{Address, Listener, Times};
 use telemetry::Metrics;
 use upstream::{Client, Upstream};
 
 /// How often memory is swept: often enough that what is gone does not stay, seldom enough to cost nothing.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often secrets are looked at again. Old and new tokens are both good for minutes at least, and orchestrators take
+/// up to one to bring a file; sooner than this it is only a 401 or the operator who knows that a token has changed.
+const LOOK_AT_SECRETS: Duration = Duration::from_secs(5);
 
 /// A gateway that has its sockets and is ready to serve.
 #[derive(Debug)]
@@ -72,6 +76,8 @@ pub struct Parts {
     pub terms: Terms,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The tokens.
+    pub keyring: Arc<Keyring>,
     config: Arc<config::Effective>,
 }
 
@@ -115,11 +121,13 @@ impl Parts {
     pub fn assemble(config: Config) -> Result<Self, CannotStart> {
         let Config { monime, cache, max_in_flight, effective, .. } = config;
         let metrics = Arc::new(Metrics::new().map_err(|error| CannotStart::Metrics(error.to_string()))?);
-        let token = Arc::new(monime.token);
-        warn_about(token.kind());
-        let rate = monime::endpoint_rate(token.kind());
+        let keyring = Arc::new(monime.keyring.counting(Arc::clone(&metrics)));
+        warn_about(&keyring);
+        // The slowest token's: asking too gently costs seconds, asking too fast costs everyone behind the token.
+        let rates = keyring.sources().map(|source| monime::endpoint_rate(source.kind()));
+        let rate = rates.min().unwrap_or_else(|| monime::endpoint_rate(TokenKind::Other));
         let client = Client::new(monime.origin, monime.ca_pem.as_deref(), monime.timeouts.connect)?;
-        let upstream = upstream::upstream(client, token, monime.timeouts, Arc::clone(&metrics));
+        let upstream = upstream::upstream(client, Arc::clone(&keyring), monime.timeouts, Arc::clone(&metrics));
         let limits = lookup::Limits { max_size: cache.max_size, max_flights: max_in_flight, rate };
         let lookups = Lookups::new(upstream, limits, cache.ttl, Arc::clone(&metrics));
         let terms = Terms {
@@ -131,7 +139,7 @@ impl Parts {
             patience: monime.timeouts.total,
             max_in_flight,
         };
-        Ok(Self { lookups, terms, metrics, config: Arc::new(effective) })
+        Ok(Self { lookups, terms, metrics, keyring, config: Arc::new(effective) })
     }
 }
 
@@ -183,10 +191,11 @@ impl Monigate {
             let _ = closing.send(());
         };
         let requests = pin!(server::serve(listener, service, Times::default(), drain));
-        // Neither of the two ends by itself.
+        // None of the three ends by itself.
         let beside = async {
             let operators = server::serve(admin_listener, admin, Times::default(), pending());
-            tokio::join!(lookup::sweep_every(parts.lookups, SWEEP), operators).0
+            let secrets = parts.keyring.poll_every(LOOK_AT_SECRETS);
+            tokio::join!(lookup::sweep_every(parts.lookups, SWEEP), secrets, operators).0
         };
         let hard_limit = async {
             // Without a sender there is nothing to limit.
@@ -215,14 +224,28 @@ async fn bind(key: &'static str, address: Address) -> Result<Listener, CannotSta
 fn operators_side(parts: &Parts, readiness: Readiness, local: bool) -> AdminService {
     let memory = Arc::new(OperatorsMemory(parts.lookups.clone()));
     let config = parts.config.to_json().into();
-    AdminService::new(Admin { local, readiness, metrics: Arc::clone(&parts.metrics), config, memory })
+    let credentials = Arc::clone(&parts.keyring) as Arc<dyn Credentials>;
+    AdminService::new(Admin { local, readiness, metrics: Arc::clone(&parts.metrics), config, memory, credentials })
 }
 
-fn warn_about(kind: TokenKind) {
-    match kind {
-        TokenKind::Live => {}
-        TokenKind::Test => tracing::warn!("the token is a test token: Monime's test mode refuses checkout sessions"),
-        TokenKind::Other => tracing::warn!("the token does not begin with `mon_`: Monime's test limits are assumed"),
+fn warn_about(keyring: &Keyring) {
+    for source in keyring.sources() {
+        let name = redact(source.name());
+        match source.kind() {
+            TokenKind::Live => {}
+            TokenKind::Test => {
+                tracing::warn!(source = %name, "the token is a test token: Monime's test mode refuses checkout sessions");
+            }
+            TokenKind::Other => {
+                tracing::warn!(source = %name, "the token does not begin with `mon_`: Monime's test limits are assumed");
+            }
+        }
+    }
+}
+
+impl Credentials for Keyring {
+    fn credentials(&self) -> Vec<String> {
+        self.health().map(|(space, health)| format!("of {}: {health}", redact(space.as_str()))).collect()
     }
 }
 

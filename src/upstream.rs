@@ -26,7 +26,7 @@ pub use origin::{InvalidOrigin, Origin, Timeouts};
 pub use roots::{InvalidRoots, roots};
 
 use crate::monime::Key;
-use crate::secret::Secret;
+use crate::secret::Keyring;
 use crate::telemetry::Metrics;
 use credentials::Credentials;
 use deadline::Deadline;
@@ -58,7 +58,7 @@ pub type Upstream = BoxCloneSyncService<Fetch, Reply, Failure>;
 
 /// Everything between a lookup and the wire, outermost first.
 #[must_use]
-pub fn upstream(client: Client, token: Arc<Secret>, timeouts: Timeouts, metrics: Arc<Metrics>) -> Upstream {
+pub fn upstream(client: Client, keyring: Arc<Keyring>, timeouts: Timeouts, metrics: Arc<Metrics>) -> Upstream {
     let origin = client.origin().clone();
     let stack = ServiceBuilder::new()
         // Whatever happens below, whoever waits knows when it ends.
@@ -68,9 +68,10 @@ pub fn upstream(client: Client, token: Arc<Secret>, timeouts: Timeouts, metrics:
         // Bounds the body too: a reply counts when its last byte is there.
         .layer_fn(|inner| Deadline::attempt(inner, timeouts.attempt))
         // Above the credential, which it must be able to recognise in what comes back.
-        .layer_fn(|inner| Read::new(inner, origin.clone(), Arc::clone(&token)))
-        // Last before the wire: nothing above ever holds a request with the token in it.
-        .layer_fn(|inner| Credentials::new(inner, Arc::clone(&token)))
+        .layer_fn(|inner| Read::new(inner, origin.clone()))
+        // Last before the wire: nothing above ever holds a request with the token in it, and the token is the one of
+        // the moment, however long there was to wait above.
+        .layer_fn(|inner| Credentials::new(inner, Arc::clone(&keyring)))
         .service(client);
     BoxCloneSyncService::new(stack)
 }

@@ -195,6 +195,77 @@ fn a_token_is_named_once_and_only_where_nobody_else_reads() {
     assert!(!seen.err.contains(CANARY));
 }
 
+/// A configuration of these spaces, each with a token file of its own or without.
+fn spaces(folder: &TempDir, monime: &str, spaces: &[(&str, Option<&str>)]) -> String {
+    let space = |(id, token): &(&str, Option<&str>)| {
+        let token = token.map(|path| format!("token_file = \"{path}\"\n")).unwrap_or_default();
+        format!("[[monime.spaces]]\nid = \"{id}\"\n{token}")
+    };
+    file(folder, "spaces.toml", &(format!("[monime]\n{monime}\n") + &spaces.iter().map(space).collect::<String>()))
+}
+
+#[test]
+fn a_space_may_have_a_token_of_its_own() {
+    let folder = folder();
+    let (one, other) = (file(&folder, "one", CANARY), file(&folder, "other", "mon_test_canary_5f2c9a7be1d84c03"));
+    let live = |path: &str| format!("token: a live token, from {path}\n");
+    let test = format!("token: a test token, with which Monime refuses checkout sessions, from {other}\n");
+    let default = "default_space = \"spc-a\"";
+    let for_all = format!("{default}\ntoken_file = \"{one}\"");
+    for (monime, listed, tokens) in [
+        (default, &[("spc-a", Some(&*one)), ("spc-b", Some(&*other))][..], live(&one) + &test),
+        ("", &[("spc-a", Some(&*one)), ("spc-b", Some(&*one))], live(&one)),
+        (&for_all, &[("spc-b", Some(&*other)), ("spc-c", None)], live(&one) + &test),
+        (&for_all, &[("spc-b", Some(&*one))], live(&one)),
+    ] {
+        let config = spaces(&folder, monime, listed);
+        let ran = monigate(&["check", "--config", &config], &[]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{monime}");
+        assert!(ran.out.contains(&format!("\n{tokens}admin")), "{} lacks {tokens}", ran.out);
+
+        let printed = monigate(&["config", "--config", &config], &[]).out;
+        assert_eq!(printed.contains("monime.token ="), monime == for_all, "{printed}");
+        let rest: Vec<_> = printed.lines().filter(|line| !line.starts_with("monime.token =")).collect();
+        let again = file(&folder, "again.toml", &rest.join("\n"));
+        assert_eq!(monigate(&["check", "--config", &again], &[]).out, ran.out, "what was printed says the same");
+        keeps_quiet(&(printed + &ran.out));
+    }
+    let config = spaces(&folder, default, &[("spc-b", Some(&other))]);
+    let ran = monigate(&["check", "--config", &config], &[TOKEN]);
+    assert!(ran.out.contains(&format!("from the environment\n{test}")), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn every_space_needs_a_token_and_every_bad_one_is_named() {
+    let folder = folder();
+    let (good, empty) = (file(&folder, "good", CANARY), file(&folder, "empty", ""));
+    let open = file(&folder, "open", CANARY);
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (default, for_all) = ("default_space = \"spc-a\"", format!("token_file = \"{good}\""));
+    let bad = ["monime.spaces[0].token_file", "monime.spaces[1].token_file"];
+    for (monime, listed, wrong) in [
+        (default, &[("spc-b", Some(&*good))][..], &["monime.token_file"][..]),
+        (default, &[("spc-a", None), ("spc-b", Some(&good))], &["monime.token_file"]),
+        ("", &[("spc-a", Some(&good)), ("spc-b", None)], &["monime.token_file"]),
+        (default, &[("spc-a", Some("/nowhere")), ("spc-b", Some("/nowhere"))], &bad),
+        ("", &[("spc-a", Some(&empty)), ("spc-b", Some(&open))], &bad),
+        (&for_all, &[("spc-a", Some(&good)), ("spc-b", Some("/"))], &bad[1..]),
+        ("", &[("nope", Some(&good))], &["monime.spaces[0].id"]),
+        ("token_file = \"/nowhere\"", &[("spc-a", Some(&good))], &["monime.token_file"]),
+        ("", &[("spc-a", Some(CANARY))], &bad[..1]),
+    ] {
+        let config = spaces(&folder, monime, listed);
+        let ran = monigate(&["check", "--config", &config], &[]);
+        assert_eq!((ran.code, keys(&ran)), (78, wrong.to_vec()), "{monime} {listed:?}: {}", ran.err);
+        keeps_quiet(&ran.err);
+    }
+    let config = spaces(&folder, "", &[("spc-a", Some(&open))]);
+    let allow = ["check", "--config", &config, "--set", "security.allow_world_readable_secrets=true"];
+    assert_eq!(monigate(&allow, &[]).code, 0);
+    let shape = file(&folder, "shape.toml", "[[monime.spaces]]\nid = \"spc-a\"\ntoken_file = 5\n");
+    assert_eq!(keys(&monigate(&["check", "--config", &shape], &[])), bad[..1], "one mistake is one problem");
+}
+
 #[test]
 fn a_token_under_a_wrong_key_is_never_repeated() {
     let folder = folder();

@@ -21,6 +21,15 @@ impl Memory for Remembers {
     }
 }
 
+#[derive(Debug)]
+struct Holds;
+
+impl Credentials for Holds {
+    fn credentials(&self) -> Vec<String> {
+        vec!["of spc-1: fine".into(), "of spc-2: an older one is used".into()]
+    }
+}
+
 struct Fixture {
     service: AdminService,
     memory: Arc<Remembers>,
@@ -36,6 +45,7 @@ fn fixture(local: bool) -> Fixture {
         metrics: Arc::new(Metrics::new().unwrap()),
         config: "{}".into(),
         memory: Arc::clone(&memory) as Arc<dyn Memory>,
+        credentials: Arc::new(Holds),
     };
     Fixture { service: AdminService::new(admin), memory, readiness }
 }
@@ -63,7 +73,11 @@ async fn readiness_follows_the_process_and_never_monime() {
     assert_eq!(admin.get("/readyz").await, (StatusCode::OK, "ready\n".into()));
     let (status, verbose) = admin.get("/readyz?verbose").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(verbose.contains("monime: unreachable 3 s ago"), "{verbose}");
+    assert_eq!(
+        verbose,
+        "gateway: ready\ncredential of spc-1: fine\ncredential of spc-2: an older one is used\nmonime: unreachable 3 s ago\n",
+        "and nobody's trouble is the gateway's"
+    );
     admin.readiness.draining();
     assert_eq!(admin.get("/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()));
     assert_eq!(admin.get("/livez").await.0, StatusCode::OK);

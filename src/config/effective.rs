@@ -34,9 +34,10 @@ impl Effective {
         Self(entries)
     }
 
-    /// Notes that there is a token: from this file, or else from the environment.
-    pub(super) fn note_token(&mut self, file: Option<&str>) {
-        let source = file.map_or(format!("environment variable {TOKEN_VARIABLE}"), |path| format!("file {path}"));
+    /// Notes the token for spaces without their own, if there is one: from this file, or else from the environment.
+    pub(super) fn note_token(&mut self, file: Option<&str>, in_environment: bool) {
+        let variable = || in_environment.then(|| format!("environment variable {TOKEN_VARIABLE}"));
+        let Some(source) = file.map(|path| format!("file {path}")).or_else(variable) else { return };
         self.0.insert(TOKEN_KEY.to_owned(), Entry { value: REDACTED.into(), source: redact(&source).into_owned() });
     }
 

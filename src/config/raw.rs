@@ -58,7 +58,7 @@ pub(super) struct Monime {
     /// The API releases that a caller may name.
     #[schemars(extend("default" = KNOWN_VERSIONS))]
     pub(super) versions: Vec<String>,
-    /// The file that holds the token; or set MONIGATE__MONIME__TOKEN in the environment.
+    /// The file that holds the token of spaces without their own; or set MONIGATE__MONIME__TOKEN in the environment.
     #[schemars(extend("examples" = ["/run/secrets/monime/token"]))]
     pub(super) token_file: Option<String>,
     /// The space of a caller that names none.
@@ -77,6 +77,9 @@ pub(super) struct Space {
     /// The space's id.
     #[schemars(required, extend("examples" = ["spc-anotherSpace"]))]
     pub(super) id: Option<String>,
+    /// The file that holds this space's own token; without it the one for all is used.
+    #[schemars(extend("examples" = ["/run/secrets/another/token"]))]
+    pub(super) token_file: Option<String>,
 }
 
 /// The longest that one lookup may take, in nested bounds.

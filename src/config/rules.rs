@@ -3,6 +3,7 @@
 //! Refuses to stop at the first broken rule, and to judge anew what already has the wrong shape.
 
 mod monime;
+mod tokens;
 
 use std::time::Duration;
 

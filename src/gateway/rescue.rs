@@ -121,6 +121,11 @@ fn upstream_failed(failure: &Failure) -> Row {
         }
         Failure::TimedOut(_) => UPSTREAM_TIMEOUT,
         Failure::Internal(_) => INTERNAL,
+        Failure::NoToken => Row(
+            StatusCode::BAD_GATEWAY,
+            "gateway_upstream_credentials",
+            "The gateway has no credential for this space, so Monime was not asked. Only the gateway's operator can mend this.",
+        ),
         Failure::Unreadable(_) => UNREADABLE,
     }
 }

@@ -16,6 +16,9 @@ pub enum Failure {
     /// The request could not be made, which is a bug of ours.
     #[error("the request could not be made")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
+    /// There is no token for the space, so nothing was sent.
+    #[error("there is no token for this space")]
+    NoToken,
     /// A reply that cannot be used.
     #[error("Monime's answer cannot be used")]
     Unreadable(#[from] Unreadable),
@@ -63,6 +66,7 @@ impl Failure {
             Self::Unreachable(_) => "unreachable",
             Self::TimedOut(_) => "timeout",
             Self::Internal(_) => "internal",
+            Self::NoToken => "no_token",
             Self::Unreadable(_) => "unreadable",
         }
     }

@@ -8,7 +8,6 @@
 mod tests;
 
 use std::io::Read as _;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,13 +21,13 @@ use http_body_util::{BodyExt, Empty};
 use tokio::time::timeout;
 use tower::Service;
 
+use super::credentials::SentWith;
 use super::failure::{Failure, Unreadable};
 use super::origin::Origin;
 use super::{Fetch, Reply};
 use crate::monime::operation::checkout_session;
 use crate::monime::verdict::body_counts;
 use crate::monime::{Key, SPACE_HEADER, VERSION_HEADER};
-use crate::secret::Secret;
 
 /// The longest body of a lookup's answer, as sent and as decoded. A session's is below 10 KiB.
 const MAX_BODY: usize = 1024 * 1024;
@@ -56,12 +55,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Read<S> {
     inner: S,
     origin: Origin,
-    token: Arc<Secret>,
 }
 
 impl<S> Read<S> {
-    pub(super) fn new(inner: S, origin: Origin, token: Arc<Secret>) -> Self {
-        Self { inner, origin, token }
+    pub(super) fn new(inner: S, origin: Origin) -> Self {
+        Self { inner, origin }
     }
 }
 
@@ -83,9 +81,12 @@ where
 
     fn call(&mut self, fetch: Fetch) -> Self::Future {
         let response = request(&self.origin, &fetch.key).map(|request| self.inner.call(request));
-        let token = Arc::clone(&self.token);
         Box::pin(async move {
-            let reply = read(response?.await?).await?;
+            let mut response = response?.await?;
+            let Some(SentWith(token)) = response.extensions_mut().remove() else {
+                return Err(Failure::Internal("an answer to a request without a token".into()));
+            };
+            let reply = read(response).await?;
             let reflects = |value: &HeaderValue| token.is_reflected_in(value.as_bytes());
             if token.is_reflected_in(&reply.body) || reply.headers.values().any(reflects) {
                 return Err(Unreadable::Reflects.into());
@@ -107,6 +108,8 @@ fn request(origin: &Origin, key: &Key) -> Result<Request<Empty<Bytes>>, Failure>
     Request::builder()
         .method(Method::GET)
         .uri(uri)
+        // For the layer that knows whose token is which.
+        .extension(key.space.clone())
         .header(SPACE_HEADER, key.space.as_str())
         .header(VERSION_HEADER, key.version.as_str())
         .header(ACCEPT, "application/json")

@@ -1,20 +1,16 @@
-//! The rules for whom we ask and as whom: origin, CA, releases, spaces, time-outs, token.
+//! The rules for whom we ask: origin, CA, releases, spaces, time-outs.
 //!
 //! Refuses to repeat an id or a URL that is wrong: these are the places where a token is pasted by mistake.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-use zeroize::Zeroizing;
 
 use super::Rules;
 use crate::config::Monime;
 use crate::config::problems::shown;
 use crate::config::raw::{self, Raw};
-use crate::config::sources::{TOKEN_KEY, TOKEN_VARIABLE};
 use crate::config::values::Bounds;
 use crate::monime::{SpaceId, Version};
-use crate::secret::Secret;
 use crate::upstream::{Origin, Timeouts};
 
 /// Longer than five minutes nobody waits for an answer.
@@ -25,7 +21,8 @@ const MAX_CA_FILE: u64 = 1 << 20;
 // === impl Rules ===
 
 impl Rules<'_> {
-    pub(in crate::config) fn monime(&mut self, raw: &raw::Monime, token: Option<Secret>) -> Option<Monime> {
+    pub(in crate::config) fn monime(&mut self, all: &Raw, token: Option<&str>) -> Option<Monime> {
+        let raw = &all.monime;
         let origin = raw.base_url.parse::<Origin>();
         if let Err(error) = &origin {
             // Never the text: a URL may hold a password.
@@ -35,6 +32,7 @@ impl Rules<'_> {
         let (version, versions) = self.versions(raw);
         let (default_space, spaces) = self.spaces(raw);
         let timeouts = self.timeouts(&raw.timeouts);
+        let keyring = self.keyring(all, token, &spaces);
         Some(Monime {
             origin: origin.ok()?,
             // No CA asked for is fine, one that cannot be used is not.
@@ -47,8 +45,7 @@ impl Rules<'_> {
             default_space,
             spaces,
             timeouts: timeouts?,
-            token: token?,
-            token_file: raw.token_file.as_ref().map(PathBuf::from),
+            keyring: keyring?,
         })
     }
 
@@ -140,33 +137,6 @@ impl Rules<'_> {
                 format!("{one} is longer than {outer}, {other}"),
                 format!("shorten it or raise {outer}"),
             );
-        }
-    }
-
-    /// The token, from the one place that was named.
-    pub(in crate::config) fn token(&mut self, raw: &Raw, variable: Option<&str>) -> Option<Secret> {
-        let key = "monime.token_file";
-        match (&raw.monime.token_file, variable) {
-            (Some(_), Some(_)) => {
-                let rule = format!("the token is given twice: here and by {TOKEN_VARIABLE}, which is set");
-                self.broken(key, rule, "remove one of the two; an empty variable is set, too");
-                None
-            }
-            (None, None) => {
-                let fix = format!("set monime.token_file to the path of a file, or {TOKEN_VARIABLE} to the token");
-                self.broken(key, "there is no token", fix);
-                None
-            }
-            (Some(path), None) => {
-                let allowed = raw.security.allow_world_readable_secrets;
-                let secret = Secret::from_file(Path::new(path), allowed);
-                secret.map_err(|error| self.broken(key, error.to_string(), error.fix())).ok()
-            }
-            (None, Some(token)) => {
-                let secret = Secret::parse(Zeroizing::new(token.as_bytes().to_vec()));
-                let source = format!("environment variable {TOKEN_VARIABLE}");
-                secret.map_err(|error| self.problems.add(TOKEN_KEY, &source, error.to_string(), error.fix())).ok()
-            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What of Monime's answer is let in, and what of a lookup is let out: the layer alone, in front of a scripted wire.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http_body_util::Full;
@@ -8,24 +9,29 @@ use tower::{ServiceExt, service_fn};
 
 use super::*;
 use crate::monime::{SessionId, SpaceId, Version};
+use crate::secret::Secret;
 
 /// The reply that is read off this response, or why there is none.
 async fn read_off(response: http::response::Builder, body: &'static str) -> Result<Reply, Failure> {
-    let response = response.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
+    let token = Arc::new(Secret::parse(b"mon_the-token".to_vec()).unwrap());
+    ask(response.extension(SentWith(token)).body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap()).await
+}
+
+async fn ask(response: Response<Full<Bytes>>) -> Result<Reply, Failure> {
     let wire = service_fn(move |request: Request<Empty<Bytes>>| {
         assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/v1/checkout-sessions/scs-1"));
         assert_eq!(request.uri().query(), None);
         assert!(!request.headers().contains_key(AUTHORIZATION), "the credential is the business of the layer below");
+        assert_eq!(request.extensions().get::<SpaceId>().map(SpaceId::as_str), Some("spc-test"));
         std::future::ready(Ok(response.clone()))
     });
     let origin = Origin { scheme: http::uri::Scheme::HTTPS, authority: "api.monime.test".parse().unwrap() };
-    let token = Arc::new(Secret::parse(b"mon_the-token".to_vec()).unwrap());
     let key = Key {
         space: SpaceId::parse("spc-test").unwrap(),
         id: SessionId::parse("scs-1").unwrap(),
         version: Version::parse("v1").unwrap(),
     };
-    Read::new(wire, origin, token).oneshot(Fetch { key }).await
+    Read::new(wire, origin).oneshot(Fetch { key }).await
 }
 
 #[tokio::test]
@@ -57,6 +63,12 @@ async fn a_reply_that_carries_the_credential_is_not_let_in() {
         let reply = read_off(Response::builder().header("monime-request-id", header), body).await;
         assert!(matches!(reply, Err(Failure::Unreadable(Unreadable::Reflects))), "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_reply_of_which_nobody_says_what_it_was_asked_with_is_not_let_in() {
+    let reply = ask(Response::new(Full::new(Bytes::from_static(b"{}")))).await;
+    assert!(matches!(reply, Err(Failure::Internal(_))), "{reply:?}");
 }
 
 #[tokio::test]
