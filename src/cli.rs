@@ -206,6 +206,14 @@ fn check(config: &Config, out: &mut impl Write) -> io::Result<u8> {
         Some(path) => writeln!(out, "token: {token}, from {}", redact(&path.to_string_lossy())),
         None => writeln!(out, "token: {token}, from the environment"),
     }?;
+    let source = &monime.way.source;
+    match &monime.way.proxy {
+        None => writeln!(out, "proxy: none, from {source}"),
+        Some(proxy) => {
+            let credentials = proxy.credentials_place().map(|place| format!(", with credentials from {place}"));
+            writeln!(out, "proxy: {proxy}, from {source}{}", credentials.unwrap_or_default())
+        }
+    }?;
     writeln!(out, "admin: {}", config.admin).map(|()| OK)
 }
 

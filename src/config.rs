@@ -29,7 +29,7 @@ use crate::monime::{SpaceId, Version};
 use crate::secret::Secret;
 use crate::server::Address;
 use crate::telemetry::log::Format;
-use crate::upstream::{Origin, Timeouts};
+use crate::upstream::{Origin, Proxy, Timeouts};
 use raw::Raw;
 use rules::Rules;
 use schema::Node;
@@ -62,6 +62,8 @@ pub struct Monime {
     pub origin: Origin,
     /// The private CA in front of it, as PEM that [`roots`](crate::upstream::roots) can read.
     pub ca_pem: Option<Vec<u8>>,
+    /// How it is reached.
+    pub way: Way,
     /// The release that is asked for when a caller names none; one of `versions`.
     pub version: Version,
     /// Every release that a caller may name.
@@ -76,6 +78,15 @@ pub struct Monime {
     pub token: Secret,
     /// The file that the token came from; without one it came from the environment.
     pub token_file: Option<PathBuf>,
+}
+
+/// How Monime is reached, and who decided so.
+#[derive(Debug)]
+pub struct Way {
+    /// Through this proxy; without one, straight.
+    pub proxy: Option<Proxy>,
+    /// A file, a flag, an environment variable, or a reason, in words for an operator.
+    pub source: String,
 }
 
 /// What is kept, and for how long.
@@ -118,7 +129,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let merged = Self::merge(sources, &mut problems);
-        let config = merged.and_then(|(raw, effective)| Self::judge(&raw, effective, sources.token(), &mut problems));
+        let config = merged.and_then(|(raw, effective)| Self::judge(&raw, effective, sources, &mut problems));
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(problems.sorted()),
@@ -151,20 +162,22 @@ impl Config {
         merged.map_err(complain).ok()
     }
 
-    fn judge(raw: &Raw, mut effective: Effective, token: Option<&str>, problems: &mut Problems) -> Option<Self> {
+    fn judge(raw: &Raw, mut effective: Effective, sources: &Sources, problems: &mut Problems) -> Option<Self> {
         let mut rules = Rules { effective: &effective, problems };
         let (listen, admin) = rules.addresses(raw);
-        let secret = rules.token(raw, token);
-        let monime = rules.monime(&raw.monime, secret);
+        let secret = rules.token(raw, sources.token());
+        let monime = rules.monime(raw, sources, secret);
         let cache = rules.cache(&raw.cache);
         let max_in_flight = rules.max_in_flight(&raw.limits);
         let shutdown = rules.shutdown(&raw.shutdown);
         let log = rules.log(&raw.log);
         effective.note_token(raw.monime.token_file.as_deref());
+        let monime = monime?;
+        effective.note_way(&monime.way);
         Some(Self {
             listen: listen?,
             admin: admin?,
-            monime: monime?,
+            monime,
             cache: cache?,
             max_in_flight: max_in_flight?,
             shutdown: shutdown?,

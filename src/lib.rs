@@ -118,7 +118,11 @@ impl Parts {
         let token = Arc::new(monime.token);
         warn_about(token.kind());
         let rate = monime::endpoint_rate(token.kind());
-        let client = Client::new(monime.origin, monime.ca_pem.as_deref(), monime.timeouts.connect)?;
+        if let Some(proxy) = &monime.way.proxy {
+            tracing::info!(%proxy, source = monime.way.source, "Monime is asked through a proxy");
+        }
+        let (ca_pem, connect) = (monime.ca_pem.as_deref(), monime.timeouts.connect);
+        let client = Client::new(monime.origin, ca_pem, connect, monime.way.proxy)?;
         let upstream = upstream::upstream(client, token, monime.timeouts, Arc::clone(&metrics));
         let limits = lookup::Limits { max_size: cache.max_size, max_flights: max_in_flight, rate };
         let lookups = Lookups::new(upstream, limits, cache.ttl, Arc::clone(&metrics));

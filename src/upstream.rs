@@ -10,8 +10,10 @@ mod failure;
 mod observe;
 mod origin;
 pub mod plain;
+mod proxy;
 mod read;
 mod roots;
+mod tunnel;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use tower::util::BoxCloneSyncService;
 pub use client::{Client, NoClient};
 pub use failure::{Bound, Failure, Unreadable};
 pub use origin::{InvalidOrigin, Origin, Timeouts};
+pub use proxy::{InvalidProxy, Proxy, is_exempt};
 pub use roots::{InvalidRoots, roots};
 
 use crate::monime::Key;

@@ -8,6 +8,8 @@ use std::fmt::Write;
 use ::config::{Config, Value, ValueKind};
 use serde_json::{Value as Json, json};
 
+use super::Way;
+use super::rules::{NO_PROXY, PROXY_KEY};
 use super::sources::{DEFAULT, TOKEN_KEY, TOKEN_VARIABLE};
 use crate::secret::{REDACTED, looks_secret, redact};
 
@@ -38,6 +40,12 @@ impl Effective {
     pub(super) fn note_token(&mut self, file: Option<&str>) {
         let source = file.map_or(format!("environment variable {TOKEN_VARIABLE}"), |path| format!("file {path}"));
         self.0.insert(TOKEN_KEY.to_owned(), Entry { value: REDACTED.into(), source: redact(&source).into_owned() });
+    }
+
+    /// Notes the way that is in use, which other variables than ours may have decided.
+    pub(super) fn note_way(&mut self, way: &Way) {
+        let value = way.proxy.as_ref().map_or(NO_PROXY.to_owned(), ToString::to_string);
+        self.0.insert(PROXY_KEY.to_owned(), Entry { value: redact(&value).into(), source: way.source.clone() });
     }
 
     /// Who set a key; of a place in a list, who set the list.

@@ -1,4 +1,4 @@
-//! The rules for whom we ask and as whom: origin, CA, releases, spaces, time-outs, token.
+//! The rules for whom we ask and as whom: origin, CA, releases, spaces, time-outs, token. The way there is `proxy`'s.
 //!
 //! Refuses to repeat an id or a URL that is wrong: these are the places where a token is pasted by mistake.
 
@@ -11,7 +11,7 @@ use super::Rules;
 use crate::config::Monime;
 use crate::config::problems::shown;
 use crate::config::raw::{self, Raw};
-use crate::config::sources::{TOKEN_KEY, TOKEN_VARIABLE};
+use crate::config::sources::{Sources, TOKEN_KEY, TOKEN_VARIABLE};
 use crate::config::values::Bounds;
 use crate::monime::{SpaceId, Version};
 use crate::secret::Secret;
@@ -25,12 +25,15 @@ const MAX_CA_FILE: u64 = 1 << 20;
 // === impl Rules ===
 
 impl Rules<'_> {
-    pub(in crate::config) fn monime(&mut self, raw: &raw::Monime, token: Option<Secret>) -> Option<Monime> {
+    pub(in crate::config) fn monime(&mut self, raw: &Raw, sources: &Sources, token: Option<Secret>) -> Option<Monime> {
+        let security = &raw.security;
+        let raw = &raw.monime;
         let origin = raw.base_url.parse::<Origin>();
         if let Err(error) = &origin {
             // Never the text: a URL may hold a password.
             self.broken("monime.base_url", error.to_string(), "write it like https://api.monime.io");
         }
+        let way = self.way(raw, security, sources, origin.as_ref().ok());
         let ca_pem = raw.ca_file.as_ref().map(|path| self.ca(Path::new(path)));
         let (version, versions) = self.versions(raw);
         let (default_space, spaces) = self.spaces(raw);
@@ -42,6 +45,7 @@ impl Rules<'_> {
                 Some(pem) => Some(pem?),
                 None => None,
             },
+            way: way?,
             version: version?,
             versions,
             default_space,
