@@ -108,6 +108,9 @@ impl Parts {
         let Config { monime, cache, budget, max_in_flight, effective, shutdown, .. } = config;
         let keyring = Arc::new(monime.keyring);
         warn_about(&keyring);
+        if let Some(proxy) = &monime.wire.proxy {
+            tracing::info!(%proxy, source = monime.proxy_source, "Monime is asked through a proxy");
+        }
         let settings =
             upstream::Settings { origin: monime.wire.origin, timeouts: monime.timeouts, quota: budget.quota };
         let upstream = upstream::upstream(client.clone(), &keyring, &settings, &shared);

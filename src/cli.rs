@@ -209,6 +209,14 @@ fn check(config: &Config, out: &mut impl Write) -> io::Result<u8> {
         };
         writeln!(out, "token: {token}, from {}", redact(source.name()))?;
     }
+    let source = &monime.proxy_source;
+    match &monime.wire.proxy {
+        None => writeln!(out, "proxy: none, from {source}"),
+        Some(proxy) => {
+            let credentials = proxy.credentials_place().map(|place| format!(", with credentials from {place}"));
+            writeln!(out, "proxy: {proxy}, from {source}{}", credentials.unwrap_or_default())
+        }
+    }?;
     writeln!(out, "admin: {}", config.admin).map(|()| OK)
 }
 

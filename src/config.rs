@@ -63,6 +63,8 @@ pub struct Config {
 pub struct Monime {
     /// Where it is, and how it is reached.
     pub wire: Wire,
+    /// Who chose its proxy, or that there is none: a file, a flag, a variable, or a reason, in words for an operator.
+    pub proxy_source: String,
     /// The release that is asked for when a caller names none; one of `versions`.
     pub version: Version,
     /// Every release that a caller may name.
@@ -126,7 +128,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let merged = Self::merge(sources, &mut problems);
-        let config = merged.and_then(|(raw, effective)| Self::judge(&raw, effective, sources.token(), &mut problems));
+        let config = merged.and_then(|(raw, effective)| Self::judge(&raw, effective, sources, &mut problems));
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             Some(_) | None => Err(problems.sorted()),
@@ -159,20 +161,23 @@ impl Config {
         merged.map_err(complain).ok()
     }
 
-    fn judge(raw: &Raw, mut effective: Effective, token: Option<&str>, problems: &mut Problems) -> Option<Self> {
+    fn judge(raw: &Raw, mut effective: Effective, sources: &Sources, problems: &mut Problems) -> Option<Self> {
         let mut rules = Rules { effective: &effective, problems };
         let (listen, admin) = rules.addresses(raw);
-        let monime = rules.monime(raw, token);
+        let token = sources.token();
+        let monime = rules.monime(raw, sources, token);
         let cache = rules.cache(&raw.cache);
         let budget = rules.budget(&raw.budget);
         let max_in_flight = rules.max_in_flight(&raw.limits);
         let shutdown = rules.shutdown(&raw.shutdown);
         let log = rules.log(&raw.log);
         effective.note_token(raw.monime.token_file.as_deref(), token.is_some());
+        let monime = monime?;
+        effective.note_proxy(monime.wire.proxy.as_ref(), &monime.proxy_source);
         Some(Self {
             listen: listen?,
             admin: admin?,
-            monime: monime?,
+            monime,
             cache: cache?,
             budget: budget?,
             max_in_flight: max_in_flight?,

@@ -1,4 +1,5 @@
-//! The token that opens Monime: one type with one exit, and the words that may be said about it.
+//! The token that opens Monime: one type with one exit, and the words that may be said about it. The credentials of an
+//! egress proxy are another type, so that neither can ever be sent in the other's place.
 //!
 //! Refuses to be copied, shown, serialized or borrowed: [`Secret::bearer`] is the only way out, as a header value that
 //! is marked sensitive. Whatever held the token on its way in is wiped. No error here carries any part of it. Which
@@ -6,6 +7,7 @@
 
 mod file;
 mod keyring;
+mod proxy;
 mod reflection;
 
 use std::borrow::Cow;
@@ -20,6 +22,7 @@ use crate::monime::TokenKind;
 
 pub use file::{FileError, Unusable};
 pub use keyring::{Health, Keyring, Source};
+pub use proxy::{InvalidCredentials, ProxyCredentials};
 
 /// The longest token that is accepted. Monime's are well below 100 characters; a header field of this size still
 /// passes every server.

@@ -87,6 +87,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("moka", &["lookup"]),
     ("memchr", &["secret"]),
     ("secrecy", &["secret"]),
+    // How a proxy's credentials are read from a URL and written into a header field.
+    ("base64", &["secret"]),
+    ("percent_encoding", &["secret"]),
     ("zeroize", &["secret", "config"]),
     ("pin_project_lite", &["server", "gateway"]),
     // What the operator says and sees.

@@ -201,6 +201,8 @@ async fn a_token_that_was_put_under_another_key_is_not_repeated() {
         "monime.version",
         "monime.base_url",
         "monime.ca_file",
+        "monime.proxy",
+        "monime.proxy_credentials_file",
         "listen.address",
         "admin.address",
         "log.level",

@@ -8,8 +8,10 @@ use std::fmt::Write;
 use ::config::{Config, Value, ValueKind};
 use serde_json::{Value as Json, json};
 
+use super::rules::{NO_PROXY, PROXY_KEY};
 use super::sources::{DEFAULT, TOKEN_KEY, TOKEN_VARIABLE};
 use crate::secret::{REDACTED, looks_secret, redact};
+use crate::upstream::Proxy;
 
 /// Who set a key that nobody set and that has no default.
 pub(super) const NOT_SET: &str = "not set";
@@ -39,6 +41,12 @@ impl Effective {
         let variable = || in_environment.then(|| format!("environment variable {TOKEN_VARIABLE}"));
         let Some(source) = file.map(|path| format!("file {path}")).or_else(variable) else { return };
         self.0.insert(TOKEN_KEY.to_owned(), Entry { value: REDACTED.into(), source: redact(&source).into_owned() });
+    }
+
+    /// Notes the way that is in use, which other variables than ours may have decided.
+    pub(super) fn note_proxy(&mut self, proxy: Option<&Proxy>, source: &str) {
+        let value = proxy.map_or(NO_PROXY.to_owned(), ToString::to_string);
+        self.0.insert(PROXY_KEY.to_owned(), Entry { value: redact(&value).into(), source: source.to_owned() });
     }
 
     /// Who set a key; of a place in a list, who set the list.

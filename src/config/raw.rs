@@ -53,6 +53,12 @@ pub(super) struct Monime {
     /// A PEM file with the certificates of a private CA in front of Monime.
     #[schemars(extend("examples" = ["/etc/monigate/ca.pem"]))]
     pub(super) ca_file: Option<String>,
+    /// The egress proxy that https goes through, or `none`; left away, HTTPS_PROXY and NO_PROXY decide.
+    #[schemars(extend("examples" = ["http://proxy.corp:3128"]))]
+    pub(super) proxy: Option<String>,
+    /// The file that holds `user:password` for the proxy.
+    #[schemars(extend("examples" = ["/run/secrets/monime/proxy"]))]
+    pub(super) proxy_credentials_file: Option<String>,
     /// The API release that is asked for when a caller names none.
     #[schemars(extend("default" = CURRENT_VERSION))]
     pub(super) version: String,
@@ -87,7 +93,7 @@ pub(super) struct Space {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Timeouts {
-    /// A new connection to Monime: name, TCP and TLS.
+    /// A new connection to Monime: name, TCP and TLS, through a proxy if there is one.
     #[schemars(extend("default" = "2s"))]
     pub(super) connect: String,
     /// One request to Monime, to the last byte of its answer.

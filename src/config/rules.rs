@@ -3,9 +3,12 @@
 //! Refuses to stop at the first broken rule, and to judge anew what already has the wrong shape.
 
 mod monime;
+mod proxy;
 mod tokens;
 
 use std::time::Duration;
+
+pub(super) use proxy::{NO_PROXY, PROXY_KEY};
 
 use super::effective::{Effective, NOT_SET};
 use super::problems::{Problems, shown};

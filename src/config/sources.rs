@@ -22,6 +22,10 @@ pub(super) const PREFIX: &str = "MONIGATE__";
 pub const TOKEN_VARIABLE: &str = "MONIGATE__MONIME__TOKEN";
 /// The key that this variable would set, if the token were a setting.
 pub(super) const TOKEN_KEY: &str = "monime.token";
+/// What names the proxy of https, the strongest first; names in lower case are as common.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+/// What names the hosts that need no proxy.
+const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Who set a value that nobody set.
 pub(super) const DEFAULT: &str = "default";
 /// A file larger than this is not a configuration.
@@ -32,7 +36,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 pub struct Sources {
     /// Files in TOML or YAML; later ones win.
     pub files: Vec<PathBuf>,
-    /// The environment; only names that begin with `MONIGATE__` count.
+    /// The environment; only names that begin with `MONIGATE__` count, and those that name a proxy everywhere.
     pub environment: BTreeMap<String, String>,
     /// Flags; later ones win.
     pub flags: Vec<Flag>,
@@ -88,6 +92,22 @@ impl Sources {
     /// The token, when the environment holds it.
     pub(super) fn token(&self) -> Option<&str> {
         self.environment.get(TOKEN_VARIABLE).map(String::as_str)
+    }
+
+    /// The variable that names a proxy, and what it holds.
+    pub(super) fn proxy(&self) -> Option<(&'static str, &str)> {
+        self.first_of(&PROXY_VARIABLES)
+    }
+
+    /// The variable that names the hosts that need no proxy, and what it holds.
+    pub(super) fn no_proxy(&self) -> Option<(&'static str, &str)> {
+        self.first_of(&NO_PROXY_VARIABLES)
+    }
+
+    /// An empty variable counts as none: that is how a wrapper switches one off.
+    fn first_of(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
+        let mut set = names.iter().filter_map(|name| Some((*name, self.environment.get(*name)?.as_str())));
+        set.find(|(_, text)| !text.trim().is_empty())
     }
 
     /// What is right in every source, merged.

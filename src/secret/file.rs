@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{InvalidSecret, Secret, redact};
+use super::{InvalidCredentials, InvalidSecret, ProxyCredentials, Secret, redact};
 
 /// A file larger than this is not a token, and is not read.
 const MAX_FILE: u64 = 64 * 1024;
@@ -53,6 +53,9 @@ pub enum Unusable {
     /// It was read, but what it holds is no token.
     #[error("holds no usable token: {0}")]
     Invalid(#[from] InvalidSecret),
+    /// It was read, but what it holds are no credentials for a proxy.
+    #[error("holds no usable credentials: {0}")]
+    Credentials(#[from] InvalidCredentials),
 }
 
 // === impl Secret ===
@@ -73,10 +76,26 @@ impl Secret {
 /// # Errors
 /// [`FileError`] names the file and what is wrong with it.
 pub(super) fn look(path: &Path, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<Secret, FileError> {
-    read(path, allow_world_readable, seen).map_err(|problem| FileError { path: path.to_owned(), problem })
+    let text = read(path, allow_world_readable, seen);
+    let secret = text.and_then(|text| Ok(Secret::parse(text)?));
+    secret.map_err(|problem| FileError { path: path.to_owned(), problem })
 }
 
-fn read(path: &Path, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<Secret, Unusable> {
+// === impl ProxyCredentials ===
+
+impl ProxyCredentials {
+    /// Reads credentials from a file, which is held to the same rules as a token's.
+    ///
+    /// # Errors
+    /// [`FileError`] names the file and what is wrong with it.
+    pub fn from_file(path: &Path, allow_world_readable: bool) -> Result<Self, FileError> {
+        let text = read(path, allow_world_readable, &mut DefaultHasher::new());
+        let credentials = text.and_then(|text| Ok(Self::parse(text)?));
+        credentials.map_err(|problem| FileError { path: path.to_owned(), problem })
+    }
+}
+
+fn read(path: &Path, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     // Asked before opening too: opening a pipe waits for a writer that may never come.
     permit(&std::fs::metadata(path)?, allow_world_readable, seen)?;
     let file = File::open(path)?;
@@ -85,7 +104,7 @@ fn read(path: &Path, allow_world_readable: bool, seen: &mut impl Hasher) -> Resu
     let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE).unwrap_or_default() + 1));
     file.take(MAX_FILE).read_to_end(&mut text)?;
     seen.write(&text);
-    Ok(Secret::parse(text)?)
+    Ok(text)
 }
 
 fn permit(metadata: &Metadata, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<(), Unusable> {
@@ -112,7 +131,7 @@ impl FileError {
     #[must_use]
     pub fn fix(&self) -> &'static str {
         match self.problem {
-            Unusable::Missing => "give the path of the file that holds the token, or mount it there",
+            Unusable::Missing => "give the path of the file that holds the secret, or mount it there",
             Unusable::Denied => {
                 "let the user this runs as read it; in Kubernetes give the volume `defaultMode: 0440` and the Pod an `fsGroup`"
             }
@@ -121,9 +140,10 @@ impl FileError {
                 "chmod 0440 it; in Kubernetes give the volume `defaultMode: 0440` and the Pod an `fsGroup`; or, if \
                  nobody else shares this machine, set security.allow_world_readable_secrets = true"
             }
-            Unusable::Large => "give the path of a file with the token alone",
+            Unusable::Large => "give the path of a file with the secret alone",
             Unusable::Io(_) => "check the file and the volume it is on",
             Unusable::Invalid(invalid) => invalid.fix(),
+            Unusable::Credentials(invalid) => invalid.fix(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The wire: one pooled HTTP client, HTTP/1.1 or HTTP/2 by ALPN, to one fixed origin.
 //!
-//! Owns connecting and its deadline. Refuses redirects (it follows none), proxies, certificates that do not chain to
-//! the roots it was given, and any TLS provider but aws-lc-rs.
+//! Owns connecting and its deadline. Refuses redirects (it follows none), proxies that it was not given, certificates
+//! that do not chain to the roots it was given, and any TLS provider but aws-lc-rs.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
@@ -25,7 +24,9 @@ use tower::Service;
 
 use super::failure::{Bound, Failure, Unreachable, Unreadable, causes};
 use super::origin::Origin;
+use super::proxy::Proxy;
 use super::roots::{InvalidRoots, roots};
+use super::tunnel::{Dial, NoTunnel};
 
 /// How long an unused connection is kept: below the 60 s after which common servers close theirs.
 const POOL_IDLE: Duration = Duration::from_secs(50);
@@ -55,8 +56,10 @@ pub struct Wire {
     pub origin: Origin,
     /// The private CA in front of it, as PEM; without one, Mozilla's roots are trusted.
     pub ca_pem: Option<Vec<u8>>,
-    /// How long it may take: name, TCP and TLS.
+    /// How long it may take: name, TCP, a proxy and TLS.
     pub connect: Duration,
+    /// Through whom; an origin that is plain http is asked straight all the same.
+    pub proxy: Option<Proxy>,
 }
 
 /// Why there can be no client.
@@ -70,10 +73,10 @@ pub enum NoClient {
     Tls(#[from] rustls::Error),
 }
 
-/// Connects within the deadline, TLS included.
+/// Connects within the deadline, a proxy and TLS included.
 #[derive(Debug, Clone)]
 struct Connect {
-    inner: HttpsConnector<HttpConnector>,
+    inner: HttpsConnector<Dial>,
     limit: Duration,
 }
 
@@ -90,17 +93,14 @@ impl Client {
     /// # Errors
     /// [`NoClient`] when the CA holds anything but usable certificates.
     pub fn new(wire: &Wire) -> Result<Self, NoClient> {
-        let Wire { origin, ca_pem, connect } = wire;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        let Wire { origin, ca_pem, connect, proxy } = wire;
+        let dial = Dial::new(proxy.clone(), *connect);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls_config(ca_pem.as_deref())?);
         // The configuration lets plain http through for loopback only; here the scheme is taken at its word.
         let connector = if origin.scheme == Scheme::HTTP {
-            https.https_or_http().enable_all_versions().wrap_connector(tcp)
+            https.https_or_http().enable_all_versions().wrap_connector(dial)
         } else {
-            https.https_only().enable_all_versions().wrap_connector(tcp)
+            https.https_only().enable_all_versions().wrap_connector(dial)
         };
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -143,7 +143,9 @@ fn failure(error: legacy::Error) -> Failure {
     if causes(&error).any(|cause| cause.is::<ConnectTimedOut>()) {
         return Failure::TimedOut(Bound::Connect);
     }
-    if causes(&error).any(|cause| cause.downcast_ref().is_some_and(hyper::Error::is_parse)) {
+    // What is behind a tunnel that was not opened is the proxy's broken answer, not Monime's.
+    let tunnelled = !causes(&error).any(|cause| cause.is::<NoTunnel>());
+    if tunnelled && causes(&error).any(|cause| cause.downcast_ref().is_some_and(hyper::Error::is_parse)) {
         return Failure::Unreadable(Unreadable::Framing);
     }
     let came = if causes(&error).any(|cause| cause.is::<rustls::Error>()) {
@@ -171,7 +173,7 @@ fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, NoClient> {
 // === impl Connect ===
 
 impl Service<Uri> for Connect {
-    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Response = <HttpsConnector<Dial> as Service<Uri>>::Response;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 

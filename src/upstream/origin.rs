@@ -61,9 +61,7 @@ impl FromStr for Origin {
         if !is_host(authority.host()) || (scheme != Scheme::HTTP && scheme != Scheme::HTTPS) {
             return Err(InvalidOrigin::Url);
         }
-        // `http` reads a port that is none as no port, and the token would go to the default one.
-        let has_port = authority.as_str().len() > authority.host().len();
-        if has_port && authority.port_u16().is_none_or(|port| port == 0) {
+        if has_broken_port(&authority) {
             return Err(InvalidOrigin::Port);
         }
         // `http` drops a fragment without a word, so it is looked for in the text.
@@ -77,8 +75,14 @@ impl FromStr for Origin {
     }
 }
 
+/// Whether something follows the host that is no port. `http` reads that as no port, and a connection would go to the
+/// default one.
+pub(super) fn has_broken_port(authority: &Authority) -> bool {
+    authority.as_str().len() > authority.host().len() && authority.port_u16().is_none_or(|port| port == 0)
+}
+
 /// An address, or a name of letters, digits, hyphens, underscores and dots.
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match address {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),

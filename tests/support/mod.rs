@@ -15,6 +15,7 @@ pub(crate) mod gateway;
 pub(crate) mod leaks;
 pub(crate) mod mirrors;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod upstream;
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The rules for whom we ask: origin, CA, releases, spaces, time-outs.
+//! The rules for whom we ask: origin, CA, releases, spaces, time-outs. The way there is `proxy`'s, as whom is `tokens`'.
 //!
 //! Refuses to repeat an id or a URL that is wrong: these are the places where a token is pasted by mistake.
 
@@ -9,6 +9,7 @@ use super::Rules;
 use crate::config::Monime;
 use crate::config::problems::shown;
 use crate::config::raw::{self, Raw};
+use crate::config::sources::Sources;
 use crate::config::values::Bounds;
 use crate::monime::{SpaceId, Version};
 use crate::upstream::{Origin, Timeouts, Wire};
@@ -21,13 +22,14 @@ const MAX_CA_FILE: u64 = 1 << 20;
 // === impl Rules ===
 
 impl Rules<'_> {
-    pub(in crate::config) fn monime(&mut self, all: &Raw, token: Option<&str>) -> Option<Monime> {
+    pub(in crate::config) fn monime(&mut self, all: &Raw, sources: &Sources, token: Option<&str>) -> Option<Monime> {
         let raw = &all.monime;
         let origin = raw.base_url.parse::<Origin>();
         if let Err(error) = &origin {
             // Never the text: a URL may hold a password.
             self.broken("monime.base_url", error.to_string(), "write it like https://api.monime.io");
         }
+        let way = self.way(raw, &all.security, sources, origin.as_ref().ok());
         let ca_pem = raw.ca_file.as_ref().map(|path| self.ca(Path::new(path)));
         let (version, versions) = self.versions(raw);
         let (default_space, spaces) = self.spaces(raw);
@@ -38,9 +40,10 @@ impl Rules<'_> {
             Some(pem) => Some(pem?),
             None => None,
         };
-        let timeouts = timeouts?;
+        let (timeouts, way) = (timeouts?, way?);
         Some(Monime {
-            wire: Wire { origin: origin.ok()?, ca_pem, connect: timeouts.connect },
+            wire: Wire { origin: origin.ok()?, ca_pem, connect: timeouts.connect, proxy: way.proxy },
+            proxy_source: way.source,
             version: version?,
             versions,
             default_space,

@@ -16,7 +16,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 /// A client for this address that gives up connecting after a while.
 fn client(scheme: &str, listener: &TcpListener, connect: Duration) -> Client {
     let origin = format!("{scheme}://{}", listener.local_addr().unwrap());
-    Client::new(&Wire { origin: origin.parse().unwrap(), ca_pem: None, connect }).unwrap()
+    Client::new(&Wire { origin: origin.parse().unwrap(), ca_pem: None, connect, proxy: None }).unwrap()
 }
 
 async fn ask(client: &Client) -> Result<Bytes, Failure> {
