@@ -86,7 +86,7 @@ fn the_schema_refuses_unknown_keys_and_requires_only_what_no_default_gives() {
     let schema: Json = serde_json::from_slice(&schema()).unwrap();
     let mut seen = 0;
     tables(&schema, &mut seen);
-    assert_eq!(seen, 13);
+    assert_eq!(seen, 14);
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["properties"]["monime"]["properties"]["spaces"]["items"]["required"], serde_json::json!(["id"]));
     assert_eq!(serde_json::to_string(&schema).unwrap().matches("\"required\"").count(), 1);

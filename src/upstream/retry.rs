@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use tokio::time::sleep;
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::{Service, ServiceExt};
@@ -142,10 +143,12 @@ fn again(answered: &Result<Reply, Failure>, longest: Duration) -> Option<(Cause,
     }
 }
 
-/// The wait that a 503 asks for; none where it is too long.
+/// The wait that a 503 asks for; none where it is too long, or cannot be understood.
 fn asked_for(reply: &Reply) -> Option<Duration> {
-    let wait = retry_after(&reply.headers).unwrap_or_default();
-    (wait <= LONGEST_RETRY_AFTER).then_some(wait)
+    if !reply.headers.contains_key(RETRY_AFTER) {
+        return Some(Duration::ZERO);
+    }
+    retry_after(&reply.headers).filter(|wait| *wait <= LONGEST_RETRY_AFTER)
 }
 
 impl Cause {

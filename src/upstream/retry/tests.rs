@@ -4,8 +4,6 @@ use std::sync::Mutex;
 
 use tokio::time::{Instant, advance};
 
-use http::header::RETRY_AFTER;
-
 use super::*;
 use crate::lookup::tests::scripted::{Monime, Said, key, metric};
 use crate::secret::{Secret, Source};
