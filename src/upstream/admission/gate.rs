@@ -248,6 +248,8 @@ impl Turn {
         let pause = retry_after(headers).unwrap_or(PAUSE).min(MAX_PAUSE);
         let throttled =
             self.gate.with(|machines, now| machines.budget.throttled(&self.places, scope, self.sent_at, pause, now));
+        // A turn that a pause has made too late is refused now, not when it would have come.
+        self.gate.0.moved.notify_waiters();
         let scope = throttled.scope.as_str();
         self.gate.0.metrics.upstream_throttled.with_label_values(&[scope]).inc();
         tracing::warn!(scope, pause_s = pause.as_secs_f64(), space = %self.places.space, "Monime answered 429: pausing");
