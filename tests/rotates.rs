@@ -194,7 +194,7 @@ async fn a_running_gateway_takes_new_tokens_over_and_says_no_word_of_any() {
     let mut gateway = run(&desk).await;
     let mut said = Said::default();
     let before = gateway.operator("/readyz?verbose").await;
-    let fine = "gateway: ready\ncredential of spc-shop: fine\ncredential of spc-other: fine\nmonime: not asked yet\n";
+    let fine = "gateway: ready\ncredential of spc-shop: fine\ncredential of spc-other: fine\nmonime: not asked yet; breaker closed\n";
     assert_eq!((before.status, before.text().as_str()), (200, fine));
 
     desk.put(0, NEW[0]);

@@ -136,7 +136,9 @@ impl Gate {
     fn join(&self, places: &Places, rates: Rates, latest: Instant) -> Result<Place<'_>, Failure> {
         self.with(|machines, now| {
             machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
-            match machines.budget.join(places, rates, now, latest) {
+            // A turn that is there at once is never too late: whoever asks first would else be refused where no time is
+            // left for waiting.
+            match machines.budget.join(places, rates, now, latest.max(now)) {
                 Ok(ticket) => Ok(Place { gate: self, ticket, since: now }),
                 Err(late) => {
                     self.0.metrics.budget_refusals.with_label_values(&[late.scope.as_str()]).inc();
