@@ -265,9 +265,10 @@ fn retry_after(served: &mut Served, seconds: u64) {
     served.response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
 }
 
-/// Whole seconds that are not shorter than `wait`, and at least one: 0 would ask for a busy loop.
+/// Whole seconds that are not shorter than `wait`, and at least one: 0 would ask for a busy loop. And at most a minute:
+/// SDKs sleep exactly that long, without a cap of their own.
 fn seconds_up(wait: Duration) -> u64 {
-    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).clamp(1, 60)
 }
 
 /// Passes on how Monime names and limits requests, so that its support can find them and SDKs wait as they should.
@@ -283,8 +284,8 @@ fn pass_on(served: &mut Served, flaw: Flaw, diagnostics: &Diagnostics) {
     }
 }
 
-/// Seconds of Monime's `Retry-After`: SDKs sleep exactly that long, without a cap of their own, so here is one.
+/// Seconds of Monime's `Retry-After`.
 fn wait_of(diagnostics: &Diagnostics) -> u64 {
     // Longer than the least where nothing is said: everyone who waits hears the same.
-    upstream::retry_after(diagnostics.headers()).map_or(5, seconds_up).min(60)
+    upstream::retry_after(diagnostics.headers()).map_or(5, seconds_up)
 }
