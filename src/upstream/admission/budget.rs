@@ -1,0 +1,440 @@
+//! The window budgets: when a call's turn comes, so that Monime's limits hold in every second, whoever counts it.
+//!
+//! Three nested places per call, each with a window, and a turn in all three or in none. First come, first served, with
+//! moments that are known at once: whoever joins is told when its turn comes, or that this is too late. Whoever came
+//! before is never delayed by it; whoever is held up by its own space or token holds up nobody else.
+//!
+//! Pure: `now` is passed in. Refuses to sleep, to wake anyone, to count and to log: that is its layer's.
+
+mod share;
+mod window;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::monime::SpaceId;
+use window::{Kind, Window};
+
+/// A place nobody used for so long is forgotten: longer than any width with a limit worth having.
+const IDLE: Duration = Duration::from_secs(120);
+/// As many places are kept without looking whether they are idle.
+const FEW: usize = 64;
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::upstream) enum Scope {
+    /// The calls of one token to one operation.
+    Endpoint,
+    /// The calls of one token.
+    Token,
+    /// The calls for one space.
+    Space,
+}
+
+/// Where a call counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::upstream) struct Places {
+    /// The name of where the token comes from; never the token.
+    pub(in crate::upstream) token: Arc<str>,
+    /// Which operation.
+    pub(in crate::upstream) operation: &'static str,
+    /// Which space.
+    pub(in crate::upstream) space: SpaceId,
+}
+
+/// Monime's limits, in calls a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::upstream) struct Rates {
+    /// For one token at one operation.
+    pub(in crate::upstream) endpoint: u32,
+    /// For one token.
+    pub(in crate::upstream) token: u32,
+    /// For one space.
+    pub(in crate::upstream) space: u32,
+}
+
+/// A place in line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::upstream) struct Ticket(u64);
+
+/// The turn would come too late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::upstream) struct TooLate {
+    /// When it would have come.
+    pub(in crate::upstream) at: Instant,
+    /// Whose window decided that.
+    pub(in crate::upstream) scope: Scope,
+}
+
+/// What a 429 changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::upstream) struct Throttled {
+    /// What is paused.
+    pub(in crate::upstream) scope: Scope,
+    /// The share it was cut to; none if an earlier 429 had cut it for this call too.
+    pub(in crate::upstream) cut_to: Option<f64>,
+}
+
+/// The windows of all places, and the line of those who wait for a turn.
+#[derive(Debug)]
+pub(in crate::upstream) struct Budget {
+    /// The configured share of every limit, above 0 and at most 1.
+    share: f64,
+    windows: Windows,
+    line: BTreeMap<Ticket, Waiter>,
+    next: u64,
+    /// How often a turn moved up.
+    advances: u64,
+    /// When some share next grows.
+    grows_at: Option<Instant>,
+    /// Beyond so many windows the idle ones are looked for.
+    sweep_at: usize,
+}
+
+/// One of the places where a call counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Endpoint(Arc<str>, &'static str),
+    Token(Arc<str>),
+    Space(SpaceId),
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// Narrowest first.
+    places: Arc<[Place; 3]>,
+    at: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Windows(HashMap<Place, Window>);
+
+/// The moments of the last of each kind in line. Those with the same places have their turns in order of arrival, so
+/// a search need not begin before; without it a line would be searched anew for everyone in it.
+#[derive(Debug, Default)]
+struct Floors(HashMap<Arc<[Place; 3]>, Instant>);
+
+// === impl Scope ===
+
+impl Scope {
+    /// Every scope, narrowest first.
+    pub(in crate::upstream) const ALL: [Self; 3] = [Self::Endpoint, Self::Token, Self::Space];
+
+    /// As in logs and metrics.
+    pub(in crate::upstream) fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::Token => "token",
+            Self::Space => "space",
+        }
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    fn each(&self) -> [Place; 3] {
+        Scope::ALL.map(|scope| self.place(scope))
+    }
+
+    fn place(&self, scope: Scope) -> Place {
+        match scope {
+            Scope::Endpoint => Place::Endpoint(Arc::clone(&self.token), self.operation),
+            Scope::Token => Place::Token(Arc::clone(&self.token)),
+            Scope::Space => Place::Space(self.space.clone()),
+        }
+    }
+}
+
+// === impl Budget ===
+
+impl Budget {
+    /// With nobody in line, for this share of every limit, above 0 and at most 1.
+    pub(in crate::upstream) fn new(share: f64) -> Self {
+        Self {
+            share,
+            windows: Windows::default(),
+            line: BTreeMap::new(),
+            next: 0,
+            advances: 0,
+            grows_at: None,
+            sweep_at: FEW,
+        }
+    }
+
+    /// Takes on another configured share. What 429s left of the old one is left of the new one.
+    pub(in crate::upstream) fn set_share(&mut self, share: f64, now: Instant) {
+        self.share = share;
+        for window in self.windows.0.values_mut() {
+            window.adjust(None, share, now);
+        }
+        self.plan(now);
+    }
+
+    /// Stands in line, and is given a turn that comes at the moment [`Budget::moment`] tells.
+    ///
+    /// # Errors
+    ///
+    /// The turn would come after `latest`; then nothing is changed.
+    pub(in crate::upstream) fn join(
+        &mut self,
+        places: &Places,
+        rates: Rates,
+        now: Instant,
+        latest: Instant,
+    ) -> Result<Ticket, TooLate> {
+        self.grow(now);
+        let places = Arc::new(places.each());
+        self.open(&places, rates, now);
+        let (at, scope) = self.windows.earliest(&places, now);
+        if at > latest {
+            return Err(TooLate { at, scope });
+        }
+        self.windows.mark(&places, at, Kind::Booked);
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.line.insert(ticket, Waiter { places, at });
+        Ok(ticket)
+    }
+
+    /// Gives a place in line back, and everyone who can moves up. Nothing happens if its turn was taken or given back.
+    pub(in crate::upstream) fn leave(&mut self, ticket: Ticket, now: Instant) {
+        if let Some(waiter) = self.line.remove(&ticket) {
+            self.windows.unbook(&waiter.places, waiter.at);
+            self.grow(now);
+            self.move_up(now);
+        }
+    }
+
+    /// When its turn comes; none if it was taken or given back.
+    pub(in crate::upstream) fn moment(&self, ticket: Ticket) -> Option<Instant> {
+        self.line.get(&ticket).map(|waiter| waiter.at)
+    }
+
+    /// Takes its turn: the call is sent now, and counts from now. A ticket that is no more in line has nothing to take.
+    ///
+    /// # Errors
+    ///
+    /// The turn has not come, or there is no room for it any more because others took theirs late: the moment to ask
+    /// again.
+    pub(in crate::upstream) fn take(&mut self, ticket: Ticket, now: Instant) -> Result<(), Instant> {
+        self.grow(now);
+        if !self.fits(ticket, now) {
+            self.plan(now);
+        }
+        match self.line.get(&ticket) {
+            Some(waiter) if waiter.at > now => return Err(waiter.at),
+            Some(_) | None => {}
+        }
+        if let Some(waiter) = self.line.remove(&ticket) {
+            self.windows.unbook(&waiter.places, waiter.at);
+            self.windows.mark(&waiter.places, now, Kind::Sent);
+        }
+        Ok(())
+    }
+
+    /// Monime answered 429 to a call that was sent at `sent_at`: pauses the scope it names, the endpoint if it names
+    /// none, until `retry_after` from now, and cuts our share of it, once for all calls sent before the cut.
+    pub(in crate::upstream) fn throttled(
+        &mut self,
+        places: &Places,
+        scope: Option<Scope>,
+        sent_at: Instant,
+        retry_after: Duration,
+        now: Instant,
+    ) -> Throttled {
+        self.grow(now);
+        let scope = scope.unwrap_or(Scope::Endpoint);
+        let share = self.share;
+        // A window that was forgotten while its call was under way is given its limit by the next who joins.
+        let window = self.windows.0.entry(places.place(scope)).or_insert_with(|| Window::new(1, share));
+        let cut = window.pause(share, sent_at, now + retry_after, now);
+        let cut_to = cut.then(|| share * window.share().part());
+        self.grows_at = self.grows_at.into_iter().chain(window.share().grows_at()).min();
+        self.plan(now);
+        Throttled { scope, cut_to }
+    }
+
+    /// Counts how often turns moved up: while it stays the same, nobody who sleeps until its moment sleeps too long.
+    /// A turn that moved back needs no waking: whoever asks too early is told.
+    pub(in crate::upstream) fn advances(&self) -> u64 {
+        self.advances
+    }
+
+    /// How many are in line.
+    pub(in crate::upstream) fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// The smallest share in force in this scope.
+    pub(in crate::upstream) fn share(&mut self, scope: Scope, now: Instant) -> f64 {
+        self.grow(now);
+        let windows = self.windows.of(scope);
+        self.share * windows.map(|window| window.share().part()).fold(1.0, f64::min)
+    }
+
+    /// Whether some place of this scope is paused.
+    pub(in crate::upstream) fn paused(&self, scope: Scope, now: Instant) -> bool {
+        self.windows.of(scope).any(|window| window.is_paused(now))
+    }
+
+    /// Whether this turn has come and can be taken as planned: the ones before it are not late themselves, and it is
+    /// not so late that it would be in the way of others.
+    fn fits(&mut self, ticket: Ticket, now: Instant) -> bool {
+        let Some(waiter) = self.line.get(&ticket) else { return true };
+        if waiter.at > now {
+            return true;
+        }
+        if self.line.range(..ticket).any(|(_, before)| before.at < now) {
+            return false;
+        }
+        self.windows.unbook(&waiter.places, waiter.at);
+        let (at, _) = self.windows.earliest(&waiter.places, now);
+        self.windows.mark(&waiter.places, waiter.at, Kind::Booked);
+        at == now
+    }
+
+    /// Gives everyone a new turn, in order of arrival.
+    fn plan(&mut self, now: Instant) {
+        for window in self.windows.0.values_mut() {
+            window.unbook_all();
+            window.prune(now);
+        }
+        let mut floors = Floors::default();
+        let mut moved_up = false;
+        for waiter in self.line.values_mut() {
+            let (at, _) = self.windows.earliest(&waiter.places, floors.of(&waiter.places, now));
+            self.windows.mark(&waiter.places, at, Kind::Booked);
+            floors.raise(&waiter.places, at);
+            moved_up |= at < waiter.at;
+            waiter.at = at;
+        }
+        self.advances += u64::from(moved_up);
+    }
+
+    /// Lets everyone who can have an earlier turn have it, in order of arrival, until nobody can. Unlike a new plan it
+    /// makes nobody's turn later: one who moves up takes only what is nobody's.
+    fn move_up(&mut self, now: Instant) {
+        loop {
+            let mut floors = Floors::default();
+            let mut moved_up = false;
+            for waiter in self.line.values_mut().filter(|waiter| waiter.at > now) {
+                self.windows.unbook(&waiter.places, waiter.at);
+                let (at, _) = self.windows.earliest(&waiter.places, floors.of(&waiter.places, now));
+                self.windows.mark(&waiter.places, at, Kind::Booked);
+                floors.raise(&waiter.places, at);
+                moved_up |= at < waiter.at;
+                waiter.at = at;
+            }
+            self.advances += u64::from(moved_up);
+            // Where all have the same places, everyone has moved up before anyone looks again.
+            if !moved_up || floors.0.len() < 2 {
+                return;
+            }
+        }
+    }
+
+    /// Lets the shares grow whose time has come.
+    fn grow(&mut self, now: Instant) {
+        if self.grows_at.is_none_or(|due| now < due) {
+            return;
+        }
+        let mut changed = false;
+        for window in self.windows.0.values_mut() {
+            changed |= window.adjust(None, self.share, now);
+        }
+        self.grows_at = self.windows.0.values().filter_map(|window| window.share().grows_at()).min();
+        if changed {
+            self.move_up(now);
+        }
+    }
+
+    /// Makes sure that these places have windows with these limits.
+    fn open(&mut self, places: &[Place; 3], rates: Rates, now: Instant) {
+        if self.windows.0.len() > self.sweep_at {
+            let since = now.checked_sub(IDLE);
+            self.windows.0.retain(|_, window| !since.is_some_and(|since| window.is_idle(since)));
+            self.sweep_at = FEW.max(2 * self.windows.0.len());
+        }
+        let mut changed = false;
+        for (place, limit) in places.iter().zip([rates.endpoint, rates.token, rates.space]) {
+            if let Some(window) = self.windows.0.get_mut(place) {
+                window.prune(now);
+                changed |= window.limit() != limit && window.adjust(Some(limit), self.share, now);
+            } else {
+                self.windows.0.insert(place.clone(), Window::new(limit, self.share));
+            }
+        }
+        if changed {
+            self.plan(now);
+        }
+    }
+}
+
+// === impl Windows ===
+
+impl Windows {
+    /// The earliest moment from `from` on with room in all three windows, and whose window it was that decided.
+    fn earliest(&self, places: &[Place; 3], from: Instant) -> (Instant, Scope) {
+        let windows = places.each_ref().map(|place| self.0.get(place));
+        let (mut at, mut scope) = (from, Scope::Endpoint);
+        loop {
+            let before = at;
+            for (window, its) in windows.iter().flatten().zip(Scope::ALL) {
+                let earliest = window.earliest(at);
+                if earliest > at {
+                    (at, scope) = (earliest, its);
+                }
+            }
+            if at == before {
+                return (at, scope);
+            }
+        }
+    }
+
+    fn mark(&mut self, places: &[Place; 3], at: Instant, kind: Kind) {
+        for window in self.0.get_disjoint_mut(places.each_ref()).into_iter().flatten() {
+            window.mark(at, kind);
+        }
+    }
+
+    fn unbook(&mut self, places: &[Place; 3], at: Instant) {
+        for window in self.0.get_disjoint_mut(places.each_ref()).into_iter().flatten() {
+            window.unbook(at);
+        }
+    }
+
+    fn of(&self, scope: Scope) -> impl Iterator<Item = &Window> {
+        self.0.iter().filter(move |(place, _)| place.scope() == scope).map(|(_, window)| window)
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn scope(&self) -> Scope {
+        match self {
+            Self::Endpoint(..) => Scope::Endpoint,
+            Self::Token(_) => Scope::Token,
+            Self::Space(_) => Scope::Space,
+        }
+    }
+}
+
+// === impl Floors ===
+
+impl Floors {
+    fn of(&self, places: &Arc<[Place; 3]>, now: Instant) -> Instant {
+        self.0.get(places).copied().unwrap_or(now)
+    }
+
+    fn raise(&mut self, places: &Arc<[Place; 3]>, at: Instant) {
+        self.0.insert(Arc::clone(places), at);
+    }
+}
+
+#[cfg(test)]
+mod tests;
