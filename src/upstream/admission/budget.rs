@@ -6,44 +6,25 @@
 //!
 //! Pure: `now` is passed in. Refuses to sleep, to wake anyone, to count and to log: that is its layer's.
 
+mod place;
 mod share;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::monime::SpaceId;
+pub(in crate::upstream) use place::{Places, Scope};
+
+use place::{Floors, Place, Windows};
 use window::{Kind, Window};
 
 /// A place nobody used for so long is forgotten: longer than any width with a limit worth having.
 const IDLE: Duration = Duration::from_secs(120);
 /// As many places are kept without looking whether they are idle.
 const FEW: usize = 64;
-
-/// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::upstream) enum Scope {
-    /// The calls of one token to one operation.
-    Endpoint,
-    /// The calls of one token.
-    Token,
-    /// The calls for one space.
-    Space,
-}
-
-/// Where a call counts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::upstream) struct Places {
-    /// The name of where the token comes from; never the token.
-    pub(in crate::upstream) token: Arc<str>,
-    /// Which operation.
-    pub(in crate::upstream) operation: &'static str,
-    /// Which space.
-    pub(in crate::upstream) space: SpaceId,
-}
 
 /// Monime's limits, in calls a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,59 +75,11 @@ pub(in crate::upstream) struct Budget {
     sweep_at: usize,
 }
 
-/// One of the places where a call counts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Place {
-    Endpoint(Arc<str>, &'static str),
-    Token(Arc<str>),
-    Space(SpaceId),
-}
-
 #[derive(Debug)]
 struct Waiter {
     /// Narrowest first.
     places: Arc<[Place; 3]>,
     at: Instant,
-}
-
-#[derive(Debug, Default)]
-struct Windows(HashMap<Place, Window>);
-
-/// The moments of the last of each kind in line. Those with the same places have their turns in order of arrival, so
-/// a search need not begin before; without it a line would be searched anew for everyone in it.
-#[derive(Debug, Default)]
-struct Floors(HashMap<Arc<[Place; 3]>, Instant>);
-
-// === impl Scope ===
-
-impl Scope {
-    /// Every scope, narrowest first.
-    pub(in crate::upstream) const ALL: [Self; 3] = [Self::Endpoint, Self::Token, Self::Space];
-
-    /// As in logs and metrics.
-    pub(in crate::upstream) fn as_str(self) -> &'static str {
-        match self {
-            Self::Endpoint => "endpoint",
-            Self::Token => "token",
-            Self::Space => "space",
-        }
-    }
-}
-
-// === impl Places ===
-
-impl Places {
-    fn each(&self) -> [Place; 3] {
-        Scope::ALL.map(|scope| self.place(scope))
-    }
-
-    fn place(&self, scope: Scope) -> Place {
-        match scope {
-            Scope::Endpoint => Place::Endpoint(Arc::clone(&self.token), self.operation),
-            Scope::Token => Place::Token(Arc::clone(&self.token)),
-            Scope::Space => Place::Space(self.space.clone()),
-        }
-    }
 }
 
 // === impl Budget ===
@@ -331,7 +264,7 @@ impl Budget {
             }
             self.advances += u64::from(moved_up);
             // Where all have the same places, everyone has moved up before anyone looks again.
-            if !moved_up || floors.0.len() < 2 {
+            if !moved_up || floors.len() < 2 {
                 return;
             }
         }
@@ -371,68 +304,6 @@ impl Budget {
         if changed {
             self.plan(now);
         }
-    }
-}
-
-// === impl Windows ===
-
-impl Windows {
-    /// The earliest moment from `from` on with room in all three windows, and whose window it was that decided.
-    fn earliest(&self, places: &[Place; 3], from: Instant) -> (Instant, Scope) {
-        let windows = places.each_ref().map(|place| self.0.get(place));
-        let (mut at, mut scope) = (from, Scope::Endpoint);
-        loop {
-            let before = at;
-            for (window, its) in windows.iter().flatten().zip(Scope::ALL) {
-                let earliest = window.earliest(at);
-                if earliest > at {
-                    (at, scope) = (earliest, its);
-                }
-            }
-            if at == before {
-                return (at, scope);
-            }
-        }
-    }
-
-    fn mark(&mut self, places: &[Place; 3], at: Instant, kind: Kind) {
-        for window in self.0.get_disjoint_mut(places.each_ref()).into_iter().flatten() {
-            window.mark(at, kind);
-        }
-    }
-
-    fn unbook(&mut self, places: &[Place; 3], at: Instant) {
-        for window in self.0.get_disjoint_mut(places.each_ref()).into_iter().flatten() {
-            window.unbook(at);
-        }
-    }
-
-    fn of(&self, scope: Scope) -> impl Iterator<Item = &Window> {
-        self.0.iter().filter(move |(place, _)| place.scope() == scope).map(|(_, window)| window)
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    fn scope(&self) -> Scope {
-        match self {
-            Self::Endpoint(..) => Scope::Endpoint,
-            Self::Token(_) => Scope::Token,
-            Self::Space(_) => Scope::Space,
-        }
-    }
-}
-
-// === impl Floors ===
-
-impl Floors {
-    fn of(&self, places: &Arc<[Place; 3]>, now: Instant) -> Instant {
-        self.0.get(places).copied().unwrap_or(now)
-    }
-
-    fn raise(&mut self, places: &Arc<[Place; 3]>, at: Instant) {
-        self.0.insert(Arc::clone(places), at);
     }
 }
 

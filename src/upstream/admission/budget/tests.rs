@@ -4,6 +4,7 @@ mod gateways;
 mod model;
 
 use super::*;
+use crate::monime::SpaceId;
 
 const SPACES: [&str; 3] = ["spc-a", "spc-b", "spc-c"];
 const FAR: Duration = Duration::from_secs(86_400);
@@ -226,6 +227,20 @@ fn places_that_nobody_uses_are_forgotten() {
         most = most.max(line.budget.windows.0.len());
     }
     assert!(most < 200, "{most}");
+}
+
+#[test]
+fn somebody_who_overslept_is_not_forgotten() {
+    let mut line = Line::new(rates(1, 9, 9));
+    let overslept = line.join(0);
+    line.now += 2 * IDLE;
+    for index in 0..100 {
+        let places = places(&format!("token-{index}"), 1);
+        line.budget.join(&places, rates(9, 9, 900), line.now, line.now).unwrap();
+    }
+    assert_eq!(line.budget.take(overslept, line.now), Ok(()));
+    let next = line.join(0);
+    assert_eq!(line.wait(next), WIDTH);
 }
 
 #[test]
