@@ -6,44 +6,26 @@
 //!
 //! Pure: `now` is passed in. Refuses to sleep, to wake anyone, to count and to log: that is its layer's.
 
+mod place;
 mod share;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::monime::{Rates, SpaceId};
+use crate::monime::Rates;
+pub(in crate::upstream) use place::{Places, Scope};
+
+use place::{Floors, Place, Windows};
 use window::{Kind, Window};
 
 /// A place nobody used for so long is forgotten: longer than any width with a limit worth having.
 const IDLE: Duration = Duration::from_secs(120);
 /// As many places are kept without looking whether they are idle.
 const FEW: usize = 64;
-
-/// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::upstream) enum Scope {
-    /// The calls of one token to one operation.
-    Endpoint,
-    /// The calls of one token.
-    Token,
-    /// The calls for one space.
-    Space,
-}
-
-/// Where a call counts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::upstream) struct Places {
-    /// The name of where the token comes from; never the token.
-    pub(in crate::upstream) token: Arc<str>,
-    /// Which operation.
-    pub(in crate::upstream) operation: &'static str,
-    /// Which space.
-    pub(in crate::upstream) space: SpaceId,
-}
 
 /// A place in line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,8 +45,8 @@ pub(in crate::upstream) struct TooLate {
 pub(in crate::upstream) struct Throttled {
     /// What is paused.
     pub(in crate::upstream) scope: Scope,
-    /// The share it was halved to; none if an earlier 429 had halved it for this call too.
-    pub(in crate::upstream) halved_to: Option<f64>,
+    /// The share it was cut to; none if an earlier 429 had cut it for this call too.
+    pub(in crate::upstream) cut_to: Option<f64>,
 }
 
 /// The windows of all places, and the line of those who wait for a turn.
@@ -83,69 +65,13 @@ pub(in crate::upstream) struct Budget {
     sweep_at: usize,
 }
 
-/// One of the places where a call counts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Place {
-    Endpoint(Arc<str>, &'static str),
-    Token(Arc<str>),
-    Space(SpaceId),
-}
-
 #[derive(Debug)]
 struct Waiter {
     /// Narrowest first.
     places: Arc<[Place; 3]>,
     at: Instant,
-}
-
-#[derive(Debug, Default)]
-struct Windows(HashMap<Place, Window>);
-
-/// The moments of the last of each kind in line. Those with the same places have their turns in order of arrival, so
-/// a search need not begin before; without it a line would be searched anew for everyone in it.
-#[derive(Debug, Default)]
-struct Floors(HashMap<Arc<[Place; 3]>, Instant>);
-
-// === impl Scope ===
-
-impl Scope {
-    /// Every scope, narrowest first.
-    pub(in crate::upstream) const ALL: [Self; 3] = [Self::Endpoint, Self::Token, Self::Space];
-
-    /// The scope that `Monime-Rate-Limit` names.
-    pub(in crate::upstream) fn named(limit: &str) -> Option<Self> {
-        match limit {
-            "endpoint-limit" => Some(Self::Endpoint),
-            "token-limit" => Some(Self::Token),
-            "space-limit" => Some(Self::Space),
-            _ => None,
-        }
-    }
-
-    /// As in logs and metrics.
-    pub(in crate::upstream) fn as_str(self) -> &'static str {
-        match self {
-            Self::Endpoint => "endpoint",
-            Self::Token => "token",
-            Self::Space => "space",
-        }
-    }
-}
-
-// === impl Places ===
-
-impl Places {
-    fn each(&self) -> [Place; 3] {
-        Scope::ALL.map(|scope| self.place(scope))
-    }
-
-    fn place(&self, scope: Scope) -> Place {
-        match scope {
-            Scope::Endpoint => Place::Endpoint(Arc::clone(&self.token), self.operation),
-            Scope::Token => Place::Token(Arc::clone(&self.token)),
-            Scope::Space => Place::Space(self.space.clone()),
-        }
-    }
+    /// Whose window decided when its turn comes, when it joined.
+    scope: Scope,
 }
 
 // === impl Budget ===
@@ -173,7 +99,7 @@ impl Budget {
         self.plan(now);
     }
 
-    /// Stands in line, and is given a turn that comes at the moment [`Budget::moment`] tells.
+    /// Stands in line, and is given a turn, which comes when [`Budget::take`] says.
     ///
     /// # Errors
     ///
@@ -195,7 +121,7 @@ impl Budget {
         self.windows.mark(&places, at, Kind::Booked);
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.line.insert(ticket, Waiter { places, at });
+        self.line.insert(ticket, Waiter { places, at, scope });
         Ok(ticket)
     }
 
@@ -208,18 +134,14 @@ impl Budget {
         }
     }
 
-    /// When its turn comes; none if it was taken or given back.
-    pub(in crate::upstream) fn moment(&self, ticket: Ticket) -> Option<Instant> {
-        self.line.get(&ticket).map(|waiter| waiter.at)
-    }
-
-    /// Takes its turn: the call is sent now, and counts from now. A ticket that is no more in line has nothing to take.
+    /// Takes its turn: the call is sent now, and counts from now. Says whose window had decided when that would be; none
+    /// for a ticket that is no more in line, which has nothing to take.
     ///
     /// # Errors
     ///
     /// The turn has not come, or there is no room for it any more because others took theirs late: the moment to ask
     /// again.
-    pub(in crate::upstream) fn take(&mut self, ticket: Ticket, now: Instant) -> Result<(), Instant> {
+    pub(in crate::upstream) fn take(&mut self, ticket: Ticket, now: Instant) -> Result<Option<Scope>, Instant> {
         self.grow(now);
         if !self.fits(ticket, now) {
             self.plan(now);
@@ -228,15 +150,15 @@ impl Budget {
             Some(waiter) if waiter.at > now => return Err(waiter.at),
             Some(_) | None => {}
         }
-        if let Some(waiter) = self.line.remove(&ticket) {
+        Ok(self.line.remove(&ticket).map(|waiter| {
             self.windows.unbook(&waiter.places, waiter.at);
             self.windows.mark(&waiter.places, now, Kind::Sent);
-        }
-        Ok(())
+            waiter.scope
+        }))
     }
 
     /// Monime answered 429 to a call that was sent at `sent_at`: pauses the scope it names, the endpoint if it names
-    /// none, until `retry_after` from now, and halves our share of it, once for all calls sent before the halving.
+    /// none, until `retry_after` from now, and cuts our share of it, once for all calls sent before the cut.
     pub(in crate::upstream) fn throttled(
         &mut self,
         places: &Places,
@@ -250,11 +172,11 @@ impl Budget {
         let share = self.share;
         // A window that was forgotten while its call was under way is given its limit by the next who joins.
         let window = self.windows.0.entry(places.place(scope)).or_insert_with(|| Window::new(1, share));
-        let halved = window.pause(share, sent_at, now + retry_after, now);
-        let halved_to = halved.then(|| share * window.share().part());
+        let cut = window.pause(share, sent_at, now + retry_after, now);
+        let cut_to = cut.then(|| share * window.share().part());
         self.grows_at = self.grows_at.into_iter().chain(window.share().grows_at()).min();
         self.plan(now);
-        Throttled { scope, halved_to }
+        Throttled { scope, cut_to }
     }
 
     /// Counts how often turns moved up: while it stays the same, nobody who sleeps until its moment sleeps too long.
@@ -330,7 +252,7 @@ impl Budget {
             }
             self.advances += u64::from(moved_up);
             // Where all have the same places, everyone has moved up before anyone looks again.
-            if !moved_up || floors.0.len() < 2 {
+            if !moved_up || floors.len() < 2 {
                 return;
             }
         }
@@ -354,8 +276,8 @@ impl Budget {
     /// Makes sure that these places have windows with these limits.
     fn open(&mut self, places: &[Place; 3], rates: Rates, now: Instant) {
         if self.windows.0.len() > self.sweep_at {
-            let share = now.checked_sub(IDLE);
-            self.windows.0.retain(|_, window| !share.is_some_and(|since| window.is_idle(since)));
+            let since = now.checked_sub(IDLE);
+            self.windows.0.retain(|_, window| !since.is_some_and(|since| window.is_idle(since)));
             self.sweep_at = FEW.max(2 * self.windows.0.len());
         }
         let mut changed = false;
@@ -373,64 +295,5 @@ impl Budget {
     }
 }
 
-// === impl Windows ===
-
-impl Windows {
-    /// The earliest moment from `from` on with room in all three windows, and whose window it was that decided.
-    fn earliest(&self, places: &[Place; 3], from: Instant) -> (Instant, Scope) {
-        let windows = places.each_ref().map(|place| self.0.get(place));
-        let (mut at, mut scope) = (from, Scope::Endpoint);
-        loop {
-            let before = at;
-            for (window, its) in windows.iter().flatten().zip(Scope::ALL) {
-                let earliest = window.earliest(at);
-                if earliest > at {
-                    (at, scope) = (earliest, its);
-                }
-            }
-            if at == before {
-                return (at, scope);
-            }
-        }
-    }
-
-    fn mark(&mut self, places: &[Place; 3], at: Instant, kind: Kind) {
-        for window in self.0.get_disjoint_mut(places.each_ref()).into_iter().flatten() {
-            window.mark(at, kind);
-        }
-    }
-
-    fn unbook(&mut self, places: &[Place; 3], at: Instant) {
-        for window in self.0.get_disjoint_mut(places.each_ref()).into_iter().flatten() {
-            window.unbook(at);
-        }
-    }
-
-    fn of(&self, scope: Scope) -> impl Iterator<Item = &Window> {
-        self.0.iter().filter(move |(place, _)| place.scope() == scope).map(|(_, window)| window)
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    fn scope(&self) -> Scope {
-        match self {
-            Self::Endpoint(..) => Scope::Endpoint,
-            Self::Token(_) => Scope::Token,
-            Self::Space(_) => Scope::Space,
-        }
-    }
-}
-
-// === impl Floors ===
-
-impl Floors {
-    fn of(&self, places: &Arc<[Place; 3]>, now: Instant) -> Instant {
-        self.0.get(places).copied().unwrap_or(now)
-    }
-
-    fn raise(&mut self, places: &Arc<[Place; 3]>, at: Instant) {
-        self.0.insert(Arc::clone(places), at);
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -121,8 +121,6 @@ impl Gate {
             let moved = self.0.moved.notified();
             match self.take(&place, latest)? {
                 Ok(permit) => {
-                    let waited = place.since.elapsed();
-                    self.0.metrics.budget_wait.with_label_values(&["all"]).observe(waited.as_secs_f64());
                     return Ok(Turn { gate: self.clone(), places, sent_at: Instant::now(), permit: Some(permit) });
                 }
                 Err(moment) => tokio::select! {
@@ -154,7 +152,10 @@ impl Gate {
             // Before the turn is taken, so that none is lost on a breaker that has opened meanwhile.
             machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
             match machines.budget.take(place.ticket, now) {
-                Ok(()) => {
+                Ok(scope) => {
+                    let (waited, scope) =
+                        (now.saturating_duration_since(place.since), scope.unwrap_or(Scope::Endpoint));
+                    self.0.metrics.budget_wait.with_label_values(&[scope.as_str()]).observe(waited.as_secs_f64());
                     let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
                     self.tell(change);
                     Ok(Ok(permit))

@@ -1,6 +1,7 @@
-//! How much of a limit is ours: halved when Monime says it was too much, regrown while it does not.
+//! How much of a limit is ours: less whenever Monime says that it was too much, regrown while it does not.
 //!
-//! Owns the arithmetic alone. Refuses to run a timer: what has regrown is computed when somebody looks.
+//! Owns the arithmetic alone, which lets gateways on one token settle without talking. Refuses to run a timer: what has
+//! regrown is computed when somebody looks.
 
 use std::time::Duration;
 
@@ -12,12 +13,20 @@ const SECOND: f64 = 1.05;
 const LONGEST: f64 = 3600.0;
 /// The most calls that one window remembers. A limit beyond it is kept as if it were this one.
 const MOST: f64 = 10_000.0;
-/// What is left of a share however often it is halved: enough to notice that it may grow again.
+/// What is left of a share however often it is cut: enough to notice that it may grow again.
 const LEAST: f64 = 1.0 / 64.0;
+/// The part of itself that a share loses: as much as it is, within these. So a large one is halved and a small one,
+/// whose calls are refused for what others send, is not driven out.
+const CUT: (f64, f64) = (0.1, 0.5);
 /// Time between two steps of growth.
 const STEP: Duration = Duration::from_secs(10);
 /// Growth in one step, in parts of the configured share.
 const GROWTH: f64 = 0.05;
+/// So long after a cut the limit is probably shared, and growth is gentle.
+const GENTLE: Duration = Duration::from_secs(90);
+/// Gentle growth is this over the square of the share: 1 % at a fifth, never more than [`GROWTH`]. The smaller grow
+/// faster than the larger, which makes them equal.
+const GENTLENESS: f64 = 0.0004;
 
 /// At most `most` calls in any half-open interval of this width.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,10 +39,8 @@ pub(super) struct Pace {
 #[derive(Debug)]
 pub(super) struct Share {
     part: f64,
-    /// The part at which Monime last said that it was too much.
-    ceiling: f64,
-    halved_at: Option<Instant>,
-    /// When it next grows; none when there is nothing to regrow.
+    cut_at: Option<Instant>,
+    /// When it next grows; none while it is full.
     grows_at: Option<Instant>,
 }
 
@@ -45,7 +52,6 @@ impl Pace {
         let calls = (f64::from(limit.max(1)) * share).min(MOST);
         let most = calls.floor().max(1.0);
         let width = (SECOND * (most / calls).max(1.0)).min(LONGEST);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and MOST")]
         Self { most: most as usize, width: Duration::from_secs_f64(width) }
     }
 }
@@ -54,7 +60,7 @@ impl Pace {
 
 impl Share {
     pub(super) fn full() -> Self {
-        Self { part: 1.0, ceiling: 1.0, halved_at: None, grows_at: None }
+        Self { part: 1.0, cut_at: None, grows_at: None }
     }
 
     pub(super) fn part(&self) -> f64 {
@@ -69,14 +75,24 @@ impl Share {
         self.grows_at
     }
 
-    /// Halves it, unless the call that was refused had been sent before the last halving could help.
-    pub(super) fn halve(&mut self, sent_at: Instant, now: Instant) -> bool {
-        if self.halved_at.is_some_and(|halved| sent_at <= halved) {
+    /// How far apart two calls are at least: nothing at a full share; else its calls are spread evenly, since a gateway
+    /// that sends its second's worth at once locks out the others.
+    pub(super) fn gap(&self, limit: u32, configured: f64) -> Duration {
+        if self.is_full() {
+            return Duration::ZERO;
+        }
+        let calls = f64::from(limit.max(1)) * configured * self.part;
+        Duration::from_secs_f64((SECOND / calls).min(LONGEST))
+    }
+
+    /// Cuts it, unless the call that was refused had been sent before the last cut could help. Whether it did.
+    pub(super) fn cut(&mut self, sent_at: Instant, now: Instant) -> bool {
+        if self.cut_at.is_some_and(|cut| sent_at <= cut) {
             return false;
         }
-        self.ceiling = self.part;
-        self.part = (self.part / 2.0).max(LEAST);
-        self.halved_at = Some(now);
+        let (least, most) = CUT;
+        self.part = (self.part * (1.0 - self.part.clamp(least, most))).max(LEAST);
+        self.cut_at = Some(now);
         self.grows_at = Some(now + STEP);
         true
     }
@@ -84,7 +100,9 @@ impl Share {
     /// Takes the steps of growth that are due.
     pub(super) fn grow(&mut self, now: Instant) {
         while let Some(due) = self.grows_at.filter(|due| *due <= now) {
-            self.part = (self.part + GROWTH).min(1.0);
+            let gentle = self.cut_at.is_some_and(|cut| due <= cut + GENTLE);
+            let step = if gentle { (GENTLENESS / self.part.powi(2)).min(GROWTH) } else { GROWTH };
+            self.part = (self.part + step).min(1.0);
             self.grows_at = (self.part < 1.0).then(|| due + STEP);
         }
     }

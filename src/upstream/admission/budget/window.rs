@@ -4,18 +4,20 @@
 //! call must fit into.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::share::{Pace, Share};
 
-/// A place's window. The invariant: a moment that [`Window::earliest`] gave for the marks as they are can be marked
-/// without any half-open interval of the width holding more than the most.
+/// A place's window: no half-open interval of the pace's width holds more calls than its most, and two calls are never
+/// closer than the gap. A moment that [`Window::earliest`] gave, marked at once, keeps both.
 #[derive(Debug)]
 pub(super) struct Window {
     limit: u32,
     share: Share,
     pace: Pace,
+    gap: Duration,
     /// In order of time.
     marks: VecDeque<Mark>,
     /// How many of the marks are calls that were sent.
@@ -34,8 +36,6 @@ struct Mark {
 pub(super) enum Kind {
     /// A call that was sent then.
     Sent,
-    /// No call: it fills the window of a pause, so that the window empties evenly afterwards.
-    Refill,
     /// A turn that somebody waits for.
     Booked,
 }
@@ -46,16 +46,25 @@ impl Window {
     /// An empty one for `limit × share` calls a second.
     pub(super) fn new(limit: u32, share: f64) -> Self {
         let pace = Pace::of(limit, share);
-        Self { limit, share: Share::full(), pace, marks: VecDeque::new(), sent: 0, paused_until: None }
+        Self {
+            limit,
+            share: Share::full(),
+            pace,
+            gap: Duration::ZERO,
+            marks: VecDeque::new(),
+            sent: 0,
+            paused_until: None,
+        }
     }
 
     /// Takes on another limit or configured share, and what the share has regrown; whether that changes its pace.
     pub(super) fn adjust(&mut self, limit: Option<u32>, configured: f64, now: Instant) -> bool {
         self.limit = limit.unwrap_or(self.limit);
         self.share.grow(now);
-        let pace = Pace::of(self.limit, configured * self.share.part());
-        let changed = pace != self.pace;
-        self.pace = pace;
+        let pace = Pace::of(self.limit, configured);
+        let gap = self.share.gap(self.limit, configured);
+        let changed = (pace, gap) != (self.pace, self.gap);
+        (self.pace, self.gap) = (pace, gap);
         changed
     }
 
@@ -73,12 +82,23 @@ impl Window {
 
     /// The earliest moment from `from` on that may be marked.
     pub(super) fn earliest(&self, from: Instant) -> Instant {
-        let Pace { most, width } = self.pace;
         let mut at = self.paused_until.map_or(from, |until| until.max(from));
+        loop {
+            let apart = self.clear(1, self.gap, at);
+            let clear = self.clear(self.pace.most, self.pace.width, apart);
+            if clear == at {
+                return at;
+            }
+            at = clear;
+        }
+    }
+
+    /// The earliest moment from `at` on that, marked, leaves at most `most` marks in any half-open interval of `width`.
+    fn clear(&self, most: usize, width: Duration, mut at: Instant) -> Instant {
         let start = self.marks.partition_point(|mark| mark.at + width <= at);
         let firsts = self.marks.range(start..);
         let lasts = self.marks.range((start + most - 1).min(self.marks.len())..);
-        // A full window: as many marks as may be within one width. One more fits before or after, not in between.
+        // So many marks within one width leave no room between them, nor within a width of the far one on either side.
         for (first, last) in firsts.zip(lasts) {
             if last.at >= at + width {
                 break;
@@ -112,30 +132,14 @@ impl Window {
         self.marks.retain(|mark| mark.kind != Kind::Booked);
     }
 
-    /// Nobody goes before `until`, and after it one by one; halves the share, unless it was for a call `sent_at` a
-    /// time when it had not been halved yet. Whether it was halved now.
+    /// Nobody goes before `until`, and after it one by one; cuts the share, unless it was for a call `sent_at` a time
+    /// when it had not been cut yet. Whether it was cut now.
     pub(super) fn pause(&mut self, configured: f64, sent_at: Instant, until: Instant, now: Instant) -> bool {
         self.share.grow(now);
-        let halved = self.share.halve(sent_at, now);
+        let cut = self.share.cut(sent_at, now);
         self.adjust(None, configured, now);
-        if self.paused_until.is_none_or(|paused| paused < until) {
-            self.paused_until = Some(until);
-            self.refill(until);
-        }
-        halved
-    }
-
-    /// Fills the window that ends at `until` evenly.
-    fn refill(&mut self, until: Instant) {
-        self.marks.retain(|mark| mark.kind != Kind::Refill);
-        let Pace { most, width } = self.pace;
-        for step in 0..most {
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-            let back = width.mul_f64((most - step) as f64 / most as f64);
-            if let Some(at) = until.checked_sub(back) {
-                self.mark(at, Kind::Refill);
-            }
-        }
+        self.paused_until = self.paused_until.max(Some(until));
+        cut
     }
 
     /// Forgets marks that can matter no more. The last `most` calls are kept whatever their age: the width grows when
@@ -143,20 +147,17 @@ impl Window {
     pub(super) fn prune(&mut self, now: Instant) {
         let Pace { most, width } = self.pace;
         while let Some(front) = self.marks.front().filter(|front| front.at + width <= now) {
-            match front.kind {
-                Kind::Sent if self.sent > most => self.sent -= 1,
-                Kind::Refill => {}
-                Kind::Sent | Kind::Booked => return,
+            if front.kind == Kind::Booked || self.sent <= most {
+                return;
             }
             self.marks.pop_front();
+            self.sent -= 1;
         }
     }
 
-    /// Whether forgetting it changes nothing: a full share, no pause, and no mark after `since`.
+    /// Whether forgetting it changes nothing: a full share, no pause and nobody waiting, and no call after `since`.
     pub(super) fn is_idle(&self, since: Instant) -> bool {
-        self.share.is_full()
-            && self.paused_until.is_none_or(|until| until <= since)
-            && self.marks.back().is_none_or(|last| last.at <= since && last.kind != Kind::Booked)
-            && self.marks.iter().all(|mark| mark.kind != Kind::Booked)
+        let past = |mark: &Mark| mark.kind == Kind::Sent && mark.at <= since;
+        self.share.is_full() && self.paused_until.is_none_or(|until| until <= since) && self.marks.iter().all(past)
     }
 }
