@@ -99,7 +99,11 @@ impl Gate {
 
     /// From now on this share of every limit. Whoever waits is given a new turn.
     pub fn set_share(&self, share: f64) {
-        self.with(|machines, now| machines.budget.set_share(share, now));
+        self.with(|machines, now| {
+            machines.budget.set_share(share, now);
+            // Whoever set it knows.
+            machines.told = Scope::ALL.map(|scope| machines.budget.share(scope, now));
+        });
     }
 
     /// Brings the metrics up to date: shares regrow while nobody asks.
