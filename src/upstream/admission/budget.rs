@@ -8,6 +8,7 @@
 
 mod place;
 mod share;
+mod way;
 mod window;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::monime::Rates;
 pub(in crate::upstream) use place::{Places, Scope};
 
 use place::{Floors, Place, Windows};
+use way::Way;
 use window::{Kind, Window};
 
 /// A place nobody used for so long is forgotten: longer than any width with a limit worth having.
@@ -55,6 +57,7 @@ pub(in crate::upstream) struct Budget {
     /// The configured share of every limit, above 0 and at most 1.
     share: f64,
     windows: Windows,
+    way: Way,
     line: BTreeMap<Ticket, Waiter>,
     next: u64,
     /// How often a turn moved up.
@@ -82,6 +85,7 @@ impl Budget {
         Self {
             share,
             windows: Windows::default(),
+            way: Way::default(),
             line: BTreeMap::new(),
             next: 0,
             advances: 0,
@@ -155,6 +159,15 @@ impl Budget {
             self.windows.mark(&waiter.places, now, Kind::Sent);
             waiter.scope
         }))
+    }
+
+    /// A call that was sent at `sent_at` is answered, or given up, only now. It may have come to Monime later than its turn
+    /// assumed, and counts from then. Whose turn that makes too early is told when it comes.
+    pub(in crate::upstream) fn answered(&mut self, places: &Places, sent_at: Instant, now: Instant) {
+        let delay = self.way.delay(now.saturating_duration_since(sent_at), now);
+        if !delay.is_zero() {
+            self.windows.delay(&places.each(), sent_at, sent_at + delay);
+        }
     }
 
     /// Monime answered 429 to a call that was sent at `sent_at`: pauses the scope it names, the endpoint if it names

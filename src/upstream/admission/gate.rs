@@ -124,8 +124,8 @@ impl Gate {
             // Asked for before looking, so that what moves in between is not missed.
             let moved = self.0.moved.notified();
             match self.take(&place, latest)? {
-                Ok(permit) => {
-                    return Ok(Turn { gate: self.clone(), places, sent_at: Instant::now(), permit: Some(permit) });
+                Ok((permit, sent_at)) => {
+                    return Ok(Turn { gate: self.clone(), places, sent_at, permit: Some(permit) });
                 }
                 Err(moment) => tokio::select! {
                     () = sleep_until(moment) => {}
@@ -150,8 +150,8 @@ impl Gate {
         })
     }
 
-    /// Takes the turn if it has come; else says when it will.
-    fn take(&self, place: &Place<'_>, latest: Instant) -> Result<Result<Permit, Instant>, Failure> {
+    /// Takes the turn if it has come, and says since when; else says when it will come.
+    fn take(&self, place: &Place<'_>, latest: Instant) -> Result<Result<(Permit, Instant), Instant>, Failure> {
         self.with(|machines, now| {
             // Before the turn is taken, so that none is lost on a breaker that has opened meanwhile.
             machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
@@ -162,7 +162,7 @@ impl Gate {
                     self.0.metrics.budget_wait.with_label_values(&[scope.as_str()]).observe(waited.as_secs_f64());
                     let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
                     self.tell(change);
-                    Ok(Ok(permit))
+                    Ok(Ok((permit, now)))
                 }
                 // A pause can move a turn that was promised.
                 Err(moment) if moment > latest => {
@@ -245,6 +245,7 @@ impl Turn {
     fn learn(&mut self, verdict: Verdict) {
         let Some(permit) = self.permit.take() else { return };
         self.gate.with(|machines, now| {
+            machines.budget.answered(&self.places, self.sent_at, now);
             let change = machines.breaker.end(permit, verdict, now);
             self.gate.tell(change);
         });

@@ -117,6 +117,12 @@ impl Windows {
         }
     }
 
+    pub(super) fn delay(&mut self, places: &[Place; 3], sent_at: Instant, at: Instant) {
+        for window in self.0.get_disjoint_mut(places.each_ref()).into_iter().flatten() {
+            window.delay(sent_at, at);
+        }
+    }
+
     pub(super) fn unbook(&mut self, places: &[Place; 3], at: Instant) {
         for window in self.0.get_disjoint_mut(places.each_ref()).into_iter().flatten() {
             window.unbook(at);

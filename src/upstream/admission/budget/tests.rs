@@ -281,3 +281,19 @@ fn keys_that_are_polled_in_turn_get_the_same_number_of_calls() {
     assert!(most - fewest <= 1, "{fewest} to {most}");
     assert!(f64::from(polls.iter().sum::<u32>()) > 0.94 * 20.0 * 120.0);
 }
+
+#[test]
+fn a_call_whose_answer_was_late_counts_from_when_it_may_have_come() {
+    let mut line = Line::new(rates(2, 99, 99));
+    let sent_at = line.now;
+    line.send(0);
+    line.send(0);
+    let waiting = line.join(0);
+    // A hiccup: both may have come 250 ms after they were sent, beyond what the width has to spare.
+    for _ in 0..2 {
+        line.budget.answered(&places("token", 0), sent_at, sent_at + millis(300));
+    }
+    let promised = sent_at + WIDTH;
+    assert_eq!(line.budget.take(waiting, promised), Err(promised + millis(250)));
+    assert!(line.budget.take(waiting, promised + millis(250)).is_ok());
+}
