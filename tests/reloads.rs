@@ -199,7 +199,8 @@ async fn who_waits_takes_a_place_whatever_settings_it_came_by() {
     for most in [1, 2] {
         assert!(shop.reload(&[&format!("limits.max_in_flight={most}")]).await);
         let mut another = Wire::connect(&shop.gateway.address).await;
-        another.send(get(&path("scs-2"), "")).await;
+        // To join a flight takes a place, and to start one a flight more.
+        another.send(get(&path(format!("scs-{most}")), "")).await;
         match most {
             1 => assert_eq!(another.answer().await.unwrap().failure(), overloaded),
             _ => upstream.hears(2).await,
@@ -408,8 +409,11 @@ async fn a_hang_up_reloads_and_shows_it() {
 async fn of_many_hang_ups_the_last_word_counts() {
     let monime = Monime::start().await;
     let desk = Desk::run(&monime.base_url, "").await;
+    // Long to read, so that most of them come while another is under way.
+    let spaces: Vec<_> = (0..1000).map(|number| format!("{{ id = \"spc-{number}\" }}")).collect();
+    let spaces = spaces.join(", ");
     for hours in 1..=30 {
-        desk.write(&format!("cache.ttl.completed = \"{hours}h\"\n"));
+        desk.write(&format!("cache.ttl.completed = \"{hours}h\"\nmonime.spaces = [{spaces}]\n"));
         desk.process.process.signal("HUP");
     }
     eventually("the last one is in effect", async || {
@@ -417,7 +421,8 @@ async fn of_many_hang_ups_the_last_word_counts() {
     })
     .await;
     assert_eq!(desk.look_up(monime.completed()).await.status, 200);
-    assert_eq!(desk.counts().await[1], 0, "each was whole");
+    let [ok, failed] = desk.counts().await;
+    assert!(ok < 30 && failed == 0, "{ok} readings: some served several hang-ups, and each was whole");
 }
 
 #[tokio::test]
