@@ -410,7 +410,7 @@ async fn of_many_hang_ups_the_last_word_counts() {
     let monime = Monime::start().await;
     let desk = Desk::run(&monime.base_url, "").await;
     // Long to read, so that most of them come while another is under way.
-    let spaces: Vec<_> = (0..1000).map(|number| format!("{{ id = \"spc-{number}\" }}")).collect();
+    let spaces: Vec<_> = (0..3000).map(|number| format!("{{ id = \"spc-{number}\" }}")).collect();
     let spaces = spaces.join(", ");
     for hours in 1..=30 {
         desk.write(&format!("cache.ttl.completed = \"{hours}h\"\nmonime.spaces = [{spaces}]\n"));
