@@ -11,10 +11,10 @@ use bytes::Bytes;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::Operated;
-use crate::config::{Config, Effective, Fixed, Problems, Shutdown};
-use crate::gateway::Terms;
+use crate::config::{Budget, Config, Effective, Fixed, Problems, Shutdown};
+use crate::gateway::{Places, Terms};
 use crate::lookup::{self, Lookups, Memory, Purge};
-use crate::monime::{Rates, TokenKind};
+use crate::monime::TokenKind;
 use crate::secret::{Keyring, redact};
 use crate::telemetry::{Metrics, log};
 use crate::upstream::{self, Client, Gate, NoClient, RetryBudget, Shared, Upstream};
@@ -33,6 +33,7 @@ pub struct Parts {
     pub(crate) shutdown: Shutdown,
     shared: Shared,
     client: Client,
+    budget: Budget,
     fixed: Fixed,
     config: Arc<Effective>,
 }
@@ -79,13 +80,17 @@ impl Parts {
         let limits = lookup::Limits {
             max_size: config.cache.max_size,
             max_flights: config.max_in_flight,
-            rate: rate(&config.monime.keyring),
+            rate: rate(&config.monime.keyring, &config.budget),
         };
         let memory = Memory::new(limits, Arc::clone(&shared.metrics));
-        Ok(Self::around(memory, shared, client, config))
+        let places = Places::new(config.max_in_flight);
+        let parts = Self::around(memory, places, shared, client, config);
+        parts.warn();
+        Ok(parts)
     }
 
-    /// The same gateway by other settings.
+    /// The same gateway by other settings. What every request passes changes at once; the rest is for whoever is served
+    /// with what this returns.
     ///
     /// # Errors
     /// [`CannotReload`]; then nothing has changed.
@@ -97,17 +102,18 @@ impl Parts {
             false => Client::new(&config.monime.wire)?,
         };
         config.monime.keyring = config.monime.keyring.adopt(&self.keyring);
+        // From here on nothing fails.
         let memory = self.lookups.memory().clone();
-        memory.limit(config.max_in_flight, rate(&config.monime.keyring));
+        memory.limit(config.max_in_flight);
         self.shared.gate.set_share(config.budget.share);
-        Ok(Self::around(memory, self.shared.clone(), client, config))
+        let places = self.terms.places.at_most(config.max_in_flight);
+        Ok(Self::around(memory, places, self.shared.clone(), client, config))
     }
 
-    fn around(memory: Memory, shared: Shared, client: Client, config: Config) -> Self {
+    fn around(memory: Memory, places: Places, shared: Shared, client: Client, config: Config) -> Self {
         let fixed = Fixed::of(&config);
-        let Config { monime, cache, budget, max_in_flight, effective, shutdown, .. } = config;
+        let Config { monime, cache, budget, effective, shutdown, .. } = config;
         let keyring = Arc::new(monime.keyring);
-        warn_about(&keyring);
         if let Some(proxy) = &monime.wire.proxy {
             tracing::info!(%proxy, source = monime.proxy_source, "Monime is asked through a proxy");
         }
@@ -122,51 +128,83 @@ impl Parts {
             versions: monime.versions,
             callers_may_refresh: cache.callers_may_refresh,
             patience: monime.timeouts.total,
-            max_in_flight,
+            places,
         };
         let metrics = Arc::clone(&shared.metrics);
-        Self { lookups, terms, metrics, keyring, shutdown, shared, client, fixed, config: Arc::new(effective) }
+        let config = Arc::new(effective);
+        Self { lookups, terms, metrics, keyring, shutdown, shared, client, budget, fixed, config }
     }
-}
 
-/// How often callers may be told to poll. The slowest token's rate: asking too gently costs seconds, asking too fast
-/// costs everyone behind the token.
-fn rate(keyring: &Keyring) -> u32 {
-    let rates = keyring.sources().map(|source| Rates::of(source.kind()).endpoint);
-    rates.min().unwrap_or(Rates::TEST.endpoint)
-}
+    /// Paces callers by the tokens of the moment: a token that changes may be of another kind.
+    fn pace(&self) {
+        self.lookups.memory().pace(rate(&self.keyring, &self.budget));
+    }
 
-fn warn_about(keyring: &Keyring) {
-    for source in keyring.sources() {
-        let name = redact(source.name());
-        match source.kind() {
-            TokenKind::Live => {}
-            TokenKind::Test => {
-                tracing::warn!(source = %name, "the token is a test token: Monime's test mode refuses checkout sessions");
-            }
-            TokenKind::Other => {
-                tracing::warn!(source = %name, "the token does not begin with `mon_`: Monime's test limits are assumed");
+    fn warn(&self) {
+        for source in self.keyring.sources() {
+            let name = redact(source.name());
+            match source.kind() {
+                TokenKind::Live => {}
+                TokenKind::Test => {
+                    tracing::warn!(source = %name, "the token is a test token: Monime's test mode refuses checkout sessions");
+                }
+                TokenKind::Other => {
+                    tracing::warn!(source = %name, "the token does not begin with `mon_`: Monime's test limits are assumed");
+                }
             }
         }
     }
+}
+
+/// How many lookups a second callers are paced to. The slowest token's: asking too gently costs seconds, asking too fast
+/// costs everyone behind the token.
+fn rate(keyring: &Keyring, budget: &Budget) -> u32 {
+    let limits = keyring.sources().map(|source| budget.quota.rates(source.kind()).endpoint);
+    let limit = limits.min().unwrap_or(budget.quota.rates(TokenKind::Other).endpoint);
+    // A share below one leaves no more than the limit, and a wait need not be exact.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between zero and the limit")]
+    let rate = (f64::from(limit) * budget.share) as u32;
+    rate
 }
 
 // === impl Current ===
 
 impl Current {
-    /// Takes on a newer configuration as one piece, or keeps the old one and says why.
-    pub(crate) fn reload(&self, loaded: Result<Config, Problems>) -> Option<Arc<Parts>> {
-        let old = self.0.load_full();
-        let level = loaded.as_ref().ok().map(|config| config.log.level.clone());
-        let newer = loaded.map_err(CannotReload::from).and_then(|config| old.reassemble(config));
-        old.metrics.config_reload(newer.is_ok());
-        let newer = newer.map_err(|error| complain(&error)).ok().map(Arc::new)?;
-        if let Some(filter) = level.and_then(|level| EnvFilter::try_new(level).ok()) {
+    /// Takes on a newer configuration as one piece, or keeps the old one and says why; `serve` is to serve with it from
+    /// then on. Looks at the secrets again in either case: who asks for a reload may mean one of those. It counts once
+    /// all of it is in effect.
+    pub(crate) async fn reload(&self, loaded: Result<Config, Problems>, serve: impl Fn(&Parts)) {
+        let taken_on = loaded.map_err(CannotReload::from).and_then(|config| self.take_on(config, serve));
+        let parts = self.0.load_full();
+        parts.keyring.reread_all().await;
+        parts.pace();
+        match &taken_on {
+            Ok(()) => {
+                tracing::info!("configuration reloaded");
+                parts.warn();
+            }
+            Err(error) => complain(error),
+        }
+        parts.metrics.config_reload(taken_on.is_ok());
+    }
+
+    /// Looks at the secrets as a matter of routine.
+    pub(crate) async fn look(&self) {
+        let parts = self.0.load_full();
+        parts.keyring.look().await;
+        parts.pace();
+    }
+
+    fn take_on(&self, config: Config, serve: impl Fn(&Parts)) -> Result<(), CannotReload> {
+        let filter = EnvFilter::try_new(&config.log.level);
+        let newer = self.0.load().reassemble(config)?;
+        // What the configuration's own rules let through is a filter.
+        if let Ok(filter) = filter {
             log::refilter(filter);
         }
-        tracing::info!("configuration reloaded");
-        self.0.store(Arc::clone(&newer));
-        Some(newer)
+        serve(&newer);
+        self.0.store(Arc::new(newer));
+        Ok(())
     }
 }
 

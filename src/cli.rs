@@ -150,7 +150,12 @@ fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::
             let (runtime, signals) = Signals::take()?;
             let sources = settings.sources(environment);
             match Config::load(&sources) {
-                Ok(config) => serve::run(&runtime, signals, config, sources, err),
+                Ok(config) => {
+                    let ended = serve::run(&runtime, signals, config, sources, err);
+                    // A volume that hangs under the reading of a secret must not keep the process from ending.
+                    runtime.shutdown_background();
+                    ended
+                }
                 Err(problems) => bad_config(&problems, err),
             }
         }

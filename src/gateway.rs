@@ -31,6 +31,7 @@ use crate::monime::{SpaceId, Version};
 use crate::telemetry::Metrics;
 use crate::upstream::{Failure, Fetch, Reply};
 use admit::Admit;
+pub use admit::Places;
 use measure::Measure;
 use recall::{Ask, Recall};
 use rescue::Rescue;
@@ -51,7 +52,7 @@ pub struct Terms {
     /// How long a caller waits that does not say how long, and the most that it can say.
     pub patience: Duration,
     /// How many requests may wait on Monime at once.
-    pub max_in_flight: usize,
+    pub places: Places,
 }
 
 /// Everything between a caller's request and a lookup, outermost first. Always ready; never fails.
@@ -77,6 +78,6 @@ where
         // Reads the request. A hit ends here, in this very call: no queue, no lock, no allocation for a future.
         .layer_fn(|inner| Recall::new(inner, lookups.clone(), terms.clone()))
         // Below the hits, so that a crowd that waits on Monime never costs a caller an answer that is already here.
-        .layer_fn(|inner| Admit::new(inner, terms.max_in_flight))
+        .layer_fn(|inner| Admit::new(inner, terms.places.clone()))
         .service(Ask::new(lookups.clone()))
 }

@@ -189,19 +189,16 @@ fn stack(parts: &Parts) -> impl HttpService + use<> {
     gateway::gateway(parts.lookups.clone(), parts.terms.clone(), Arc::clone(&parts.metrics))
 }
 
-/// Keeps up with secrets that change and with newer configurations; calls `took_on` with the parts of each.
-async fn follow(current: &Current, mut reloads: Reloads, took_on: impl Fn(&Parts)) -> Infallible {
+/// Keeps up with secrets that change and with newer configurations; `serve` is to serve with the parts of each.
+async fn follow(current: &Current, mut reloads: Reloads, serve: impl Fn(&Parts)) -> Infallible {
     loop {
-        let keyring = Arc::clone(&current.0.load().keyring);
-        let loaded = tokio::select! {
-            never = keyring.poll_every(LOOK_AT_SECRETS) => match never {},
-            Some(loaded) = reloads.recv() => loaded,
+        let routine = async {
+            sleep(LOOK_AT_SECRETS).await;
+            current.look().await;
         };
-        if let Some(parts) = current.reload(loaded) {
-            took_on(&parts);
+        tokio::select! {
+            () = routine => {}
+            Some(loaded) = reloads.recv() => current.reload(loaded, &serve).await,
         }
-        // Whether or not the settings are taken on: who asks for a reload may mean a secret.
-        let keyring = Arc::clone(&current.0.load().keyring);
-        keyring.reread_all().await;
     }
 }

@@ -13,6 +13,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use monigate::Ended;
+use monigate::monime::Final;
+use monigate::sandbox::{self, Fault, Limits};
 use monigate::server::Address;
 use support::client::{Wire, ask, ask_h2, get, h2c, path};
 use support::gateway::{self, eventually};
@@ -131,6 +133,50 @@ async fn whoever_was_connected_is_answered_though_nobody_had_accepted_yet() {
         answered
     });
     assert_eq!((ended, answered), (Ended::Drained, QUEUED));
+}
+
+#[tokio::test]
+async fn slow_answers_and_a_queue_for_turns_cost_no_request_that_was_accepted() {
+    let settings =
+        sandbox::Settings { limits: Limits::NONE, invent: Some(Final::Completed), ..sandbox::Settings::default() };
+    let (sandbox, base_url, _served) = gateway::play_with(settings, None).await;
+    for number in 0..80 {
+        sandbox.play(Fault::Latency(Duration::from_millis(1000 + 100 * (number % 11))), 1);
+    }
+    let gateway = Gateway::run(&base_url, &["budget.endpoint=5", "shutdown.delay=1s", "shutdown.timeout=20s"]).await;
+    let address = gateway.address.clone();
+    let ask = async |id: String| {
+        let mut wire = Wire::connect(&address).await;
+        wire.send(get(&path(id), "")).await;
+        wire.answer().await.expect("an answer, not a closed connection")
+    };
+    let crowd = futures_util::future::join_all((0..40).map(|number| ask(format!("scs-{number}"))));
+    let steps = async {
+        eventually("some are sent", async || (sandbox.seen().requests >= 8).then_some(())).await;
+        gateway.process.signal("TERM");
+        let told = Instant::now();
+        is_not_ready(&gateway).await;
+        // It still accepts for a second, and what joins a lookup that waits costs no turn.
+        let late = futures_util::future::join_all((0..10).map(|number| ask(format!("scs-{number}")))).await;
+        (told, late)
+    };
+    let (crowd, (told, late)) = tokio::join!(crowd, steps);
+    let mut answered = 0;
+    for answer in crowd.iter().chain(&late) {
+        match answer.status {
+            200 => {
+                assert_eq!(answer.session(), "completed");
+                answered += 1;
+            }
+            _ => assert_eq!(answer.failure(), (429, "gateway_budget_exhausted".to_owned())),
+        }
+    }
+    // Five a second for the five seconds within which a turn is worth waiting for.
+    assert!((20..=50).contains(&answered), "{answered}");
+    let ran = gateway.process.ran().await;
+    assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.err.contains("every accepted request was answered"), "{ran:?}");
 }
 
 #[tokio::test]

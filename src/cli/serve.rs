@@ -1,5 +1,7 @@
 //! `run` and `sandbox`: the commands that stay up until a signal.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,7 +76,7 @@ pub(super) fn run(
                     let (configs, reloads) = mpsc::channel(1);
                     tokio::select! {
                         _ = gateway.serve(stop.asked(), reloads) => {}
-                        () = read_again(sources, hang_ups, configs) => {}
+                        never = read_again(sources, hang_ups, configs) => match never {},
                     }
                 });
                 if work.await.is_none() {
@@ -88,8 +90,13 @@ pub(super) fn run(
     })
 }
 
-/// Reads the configuration anew at each hang-up; ends when nobody takes it any more.
-async fn read_again(sources: Sources, mut hang_ups: HangUps, configs: mpsc::Sender<Result<Config, Problems>>) {
+/// Reads the configuration anew at each hang-up. One that comes meanwhile is heard after it: whatever was written before
+/// a hang-up is read after it.
+async fn read_again(
+    sources: Sources,
+    mut hang_ups: HangUps,
+    configs: mpsc::Sender<Result<Config, Problems>>,
+) -> Infallible {
     let sources = Arc::new(sources);
     while hang_ups.recv().await.is_some() {
         tracing::info!("SIGHUP: reading the configuration and the secrets again");
@@ -97,10 +104,11 @@ async fn read_again(sources: Sources, mut hang_ups: HangUps, configs: mpsc::Send
         // Files may hang, and requests must not wait for them. Reading cannot panic; were it ever to, the old
         // configuration stays.
         let Ok(loaded) = tokio::task::spawn_blocking(move || Config::load(&sources)).await else { continue };
-        if configs.send(loaded).await.is_err() {
-            return;
-        }
+        // It fails only once serving has ended, and that ends this too.
+        let _ = configs.send(loaded).await;
     }
+    // Without anyone to ask there is nothing to read, which is no reason to stop serving.
+    pending().await
 }
 
 /// Starts the stand-in Monime alone.

@@ -72,7 +72,7 @@ impl Gateway {
             versions: versions.to_vec(),
             callers_may_refresh: false,
             patience: Duration::from_secs(10),
-            max_in_flight: 1024,
+            places: Places::new(1024),
         };
         change(&mut terms);
         let metrics = Arc::new(Metrics::new().unwrap());

@@ -68,9 +68,13 @@ impl Memory {
         Self(Arc::new(Inner { store, flights, pending, last_landing: Mutex::default(), metrics }))
     }
 
-    /// From now on at most so many flights, and this rate. What is under way stays under way.
-    pub fn limit(&self, max_flights: usize, rate: u32) {
+    /// From now on at most so many flights. What is under way stays under way.
+    pub fn limit(&self, max_flights: usize) {
         self.0.flights.limit(max_flights);
+    }
+
+    /// From now on so many lookups a second, for what callers are told about polling.
+    pub fn pace(&self, rate: u32) {
         self.0.pending.pace(rate);
     }
 

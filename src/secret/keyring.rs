@@ -5,13 +5,10 @@
 
 mod source;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::sleep;
 
 pub use source::Source;
 
@@ -92,10 +89,11 @@ impl Keyring {
         self.source(space).map_or(TokenKind::Other, |source| source.kind())
     }
 
-    /// Notes whether Monime refused the space's token.
-    pub fn refused(&self, space: &SpaceId, refused: bool) {
+    /// Notes whether Monime refused this token, unless another is the space's by now: what is said of the one before
+    /// says nothing of its successor.
+    pub fn refused(&self, space: &SpaceId, token: &Arc<Secret>, refused: bool) {
         if let Some(source) = self.source(space) {
-            source.refused(refused);
+            source.refused(token, refused);
         }
     }
 
@@ -111,28 +109,26 @@ impl Keyring {
         numbered.filter(move |(at, (_, source))| is_first(*at, source)).map(|(_, (_, source))| source)
     }
 
-    /// Looks at the space's token again because somebody has a reason to; returns when it was looked at. A bad one is
-    /// complained of each time.
+    /// Looks at the space's token again because Monime refused it; returns when it was looked at. A bad one is complained
+    /// of once: lookups come by the second.
     ///
     /// Cancel-safe: a reading that has begun goes on to its end, in the background.
     pub async fn reread(&self, space: &SpaceId) {
         if let Some(source) = self.source(space) {
-            self.look_again(source, Occasion::Asked).await;
+            self.look_again(source, Occasion::Refused).await;
         }
     }
 
-    /// Looks at every token again, as [`reread`](Self::reread) does.
+    /// Looks at every token again because an operator asks for it; returns when all were looked at. A bad one is
+    /// complained of each time. Cancel-safe, as [`reread`](Self::reread) is.
     pub async fn reread_all(&self) {
         self.look_at_all(Occasion::Asked).await;
     }
 
-    /// Looks at every token again and again, for as long as the returned future is polled. A bad one is complained of
-    /// once.
-    pub async fn poll_every(self: Arc<Self>, period: Duration) -> Infallible {
-        loop {
-            sleep(period).await;
-            self.look_at_all(Occasion::Routine).await;
-        }
+    /// Looks at every token again as a matter of routine. A bad one is complained of once. Cancel-safe, as
+    /// [`reread`](Self::reread) is.
+    pub async fn look(&self) {
+        self.look_at_all(Occasion::Routine).await;
     }
 
     async fn look_at_all(&self, occasion: Occasion) {

@@ -60,7 +60,7 @@ where
         let keyring = Arc::clone(&self.keyring);
         Box::pin(async move {
             let mut response = response.await?;
-            keyring.refused(&space, response.status() == StatusCode::UNAUTHORIZED);
+            keyring.refused(&space, &token, response.status() == StatusCode::UNAUTHORIZED);
             response.extensions_mut().insert(SentWith(token));
             Ok(response)
         })

@@ -144,12 +144,19 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
 
 /// The configuration as an operator would write it, on free loopback ports.
 pub(crate) fn config(base_url: &str, settings: &[&str]) -> Config {
+    load(base_url, settings).unwrap()
+}
+
+/// The same, which may have problems.
+pub(crate) fn load(base_url: &str, settings: &[&str]) -> Result<Config, Problems> {
     let base_url = format!("monime.base_url={base_url}");
     let (space, other) = (format!("monime.default_space={SPACE}"), format!("monime.spaces={OTHER_SPACE}"));
     let ours = ["listen.address=127.0.0.1:0", "admin.address=127.0.0.1:0", &base_url, &space, &other];
     let flags = ours.iter().chain(settings).map(|setting| Flag::Set((*setting).to_owned())).collect();
-    let environment = BTreeMap::from([("MONIGATE__MONIME__TOKEN".to_owned(), DEFAULT_TOKEN.to_owned())]);
-    Config::load(&Sources { files: Vec::new(), environment, flags }).unwrap()
+    let mut environment = BTreeMap::from([("MONIGATE__MONIME__TOKEN".to_owned(), DEFAULT_TOKEN.to_owned())]);
+    // A token is given once.
+    environment.retain(|_, _| !settings.iter().any(|setting| setting.starts_with("monime.token_file=")));
+    Config::load(&Sources { files: Vec::new(), environment, flags })
 }
 
 /// A sandbox without limits.

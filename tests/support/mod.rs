@@ -26,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body_util::{Empty, Full};
-use monigate::gateway::{Terms, gateway};
+use monigate::gateway::{Places, Terms, gateway};
 use monigate::lookup::{Lifetimes, Limits, Lookups, Memory, StaleIfError, Ttl};
 use monigate::monime::{self, SpaceId};
 use monigate::telemetry::Metrics;
@@ -58,7 +58,7 @@ pub(crate) fn terms() -> Terms {
         versions,
         callers_may_refresh: false,
         patience: Duration::from_secs(10),
-        max_in_flight: 1024,
+        places: Places::new(1024),
     }
 }
 

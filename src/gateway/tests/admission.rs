@@ -5,7 +5,7 @@ use super::*;
 /// A gateway with room for two that wait, whose memory holds the session `kept`.
 async fn narrow() -> Gateway {
     let monime = Monime::saying(|key| Said::session(key, "completed"));
-    let gateway = Gateway::on(monime, ttl(), |terms| terms.max_in_flight = 2);
+    let gateway = Gateway::on(monime, ttl(), |terms| terms.places = Places::new(2));
     gateway.ask("GET", "/v1/checkout-sessions/kept", &[]).await;
     gateway.monime.falls_silent();
     gateway

@@ -25,8 +25,6 @@ pub struct Source {
     /// None is the environment, which does not change while the process runs.
     path: Option<PathBuf>,
     state: ArcSwap<State>,
-    /// Whether Monime's last answer was that the token is not good.
-    refused: AtomicBool,
     /// Held by whoever reads the file.
     turn: Arc<Mutex<()>>,
     /// How many readings have begun that somebody asked for.
@@ -40,13 +38,17 @@ pub struct Source {
 pub(super) enum Occasion {
     /// It is time to.
     Routine,
-    /// Somebody has a reason to.
+    /// Monime refused the token, and whoever asked wants to know whether there is a newer one.
+    Refused,
+    /// An operator asks for it.
     Asked,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     secret: Arc<Secret>,
+    /// Whether Monime's last answer to it was that it is not good.
+    refused: Arc<AtomicBool>,
     /// How many times the secret has changed.
     generation: u64,
     /// What is wrong with what was last seen in its place.
@@ -54,7 +56,7 @@ struct State {
 }
 
 /// A file that was refused.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Problem {
     words: String,
     /// Which file it was, what it held and what was wrong with it.
@@ -80,12 +82,11 @@ impl Source {
     }
 
     fn new(name: &str, path: Option<PathBuf>, secret: Secret) -> Arc<Self> {
-        let state = State { secret: Arc::new(secret), generation: 0, problem: None };
+        let state = State::of(secret, 0);
         Arc::new(Self {
             name: name.into(),
             path,
             state: ArcSwap::from_pointee(state),
-            refused: AtomicBool::new(false),
             turn: Arc::default(),
             asked_for: AtomicU64::new(0),
             marks: RandomState::new(),
@@ -112,13 +113,17 @@ impl Source {
         self.state.load().generation
     }
 
-    pub(super) fn refused(&self, refused: bool) {
-        self.refused.store(refused, Ordering::Relaxed);
+    pub(super) fn refused(&self, token: &Arc<Secret>, refused: bool) {
+        let state = self.state.load();
+        if Arc::ptr_eq(&state.secret, token) {
+            state.refused.store(refused, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn health(&self) -> Health {
-        let problem = self.state.load().problem.as_ref().map(|problem| problem.words.clone());
-        Health { problem, refused: self.refused.load(Ordering::Relaxed) }
+        let state = self.state.load();
+        let problem = state.problem.as_ref().map(|problem| problem.words.clone());
+        Health { problem, refused: state.refused.load(Ordering::Relaxed) }
     }
 
     pub(super) fn is_same_place_as(&self, other: &Self) -> bool {
@@ -141,7 +146,7 @@ impl Source {
         if self.asked_for.load(Ordering::Acquire) > asked_for {
             return;
         }
-        if occasion == Occasion::Asked {
+        if occasion != Occasion::Routine {
             self.asked_for.fetch_add(1, Ordering::Release);
         }
         let source = Arc::clone(self);
@@ -159,12 +164,12 @@ impl Source {
         match look(path, allow_world_readable, &mut seen) {
             Ok(secret) if secret.is_same_as(&before.secret) => {
                 if before.problem.is_some() {
-                    self.replace(&before.secret, before.generation, None);
+                    self.replace(State { problem: None, ..State::clone(&before) });
                     tracing::info!(source = %redact(&self.name), "the secret's file is as it was before");
                 }
             }
             Ok(secret) => {
-                self.replace(&Arc::new(secret), before.generation + 1, None);
+                self.replace(State::of(secret, before.generation + 1));
                 count(metrics, true);
                 tracing::info!(source = %redact(&self.name), "the secret has changed; the new one is used from now on");
             }
@@ -173,18 +178,26 @@ impl Source {
                 words.hash(&mut seen);
                 let mark = seen.finish();
                 let is_known = before.problem.as_ref().is_some_and(|problem| problem.mark == mark);
-                if is_known && occasion == Occasion::Routine {
+                if is_known && occasion != Occasion::Asked {
                     return;
                 }
-                self.replace(&before.secret, before.generation, Some(Problem { words, mark }));
+                self.replace(State { problem: Some(Problem { words, mark }), ..State::clone(&before) });
                 count(metrics, false);
                 tracing::error!(%error, fix = error.fix(), "a secret's file cannot be used; the one before is kept");
             }
         }
     }
 
-    fn replace(&self, secret: &Arc<Secret>, generation: u64, problem: Option<Problem>) {
-        self.state.store(Arc::new(State { secret: Arc::clone(secret), generation, problem }));
+    fn replace(&self, state: State) {
+        self.state.store(Arc::new(state));
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn of(secret: Secret, generation: u64) -> Self {
+        Self { secret: Arc::new(secret), refused: Arc::default(), generation, problem: None }
     }
 }
 

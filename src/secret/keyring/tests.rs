@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt;
 use tempfile::TempDir;
-use tokio::time::timeout;
 
 use super::*;
 
@@ -40,11 +39,11 @@ impl Desk {
 
     /// Looks once more, as the poll does.
     async fn poll(&self) {
-        self.keyring.look_at_all(Occasion::Routine).await;
+        self.keyring.look().await;
     }
 
     async fn reread(&self) {
-        self.keyring.reread(&space("a")).await;
+        self.keyring.reread_all().await;
     }
 
     fn token(&self) -> String {
@@ -243,8 +242,8 @@ async fn spaces_share_a_source_when_they_share_a_file() {
     );
 
     put(&shared, NEW);
-    keyring.refused(&space("c"), true);
     keyring.reread(&space("a")).await;
+    keyring.refused(&space("c"), &keyring.token(&space("c")).unwrap(), true);
     assert_eq!(["a", "b", "c"].map(|name| keyring.generation(&space(name))), [1, 0, 1]);
     assert_eq!(["a", "c"].map(|name| bearer(&keyring, name)), [NEW, NEW]);
     let said: Vec<_> = keyring.health().map(|(space, health)| format!("{}: {health}", space.as_str())).collect();
@@ -257,7 +256,7 @@ async fn a_space_that_nobody_named_has_nothing() {
     let desk = Desk::new();
     let stranger = space("stranger");
     assert!(desk.keyring.token(&stranger).is_none() && desk.keyring.source_name(&stranger).is_none());
-    desk.keyring.refused(&stranger, true);
+    desk.keyring.refused(&stranger, &desk.keyring.token(&space("a")).unwrap(), true);
     desk.keyring.reread(&stranger).await;
     assert_eq!((desk.keyring.generation(&stranger), desk.keyring.kind(&stranger)), (0, TokenKind::Other));
     assert!(!desk.keyring.health().next().unwrap().1.refused);
@@ -274,27 +273,24 @@ async fn the_environment_is_never_read_again() {
     assert_eq!(&*keyring.source_name(&space("a")).unwrap(), "the environment");
 }
 
-#[tokio::test(start_paused = true)]
-async fn polling_looks_once_in_every_period() {
+#[tokio::test]
+async fn a_refusal_is_of_one_token_and_not_of_its_successor() {
     let desk = Desk::new();
-    put(&desk.path(), NEW);
-    let poll = Arc::clone(&desk.keyring).poll_every(Duration::from_secs(5));
-    let mut poll = std::pin::pin!(poll);
-    assert!(timeout(Duration::from_millis(4_999), &mut poll).await.is_err());
-    assert_eq!(desk.generation(), 0);
-    assert!(timeout(Duration::from_millis(2), &mut poll).await.is_err());
-    desk.reread().await;
-    assert_eq!((desk.generation(), desk.reloads()), (1, (1.0, 0.0)));
-    put(&desk.path(), OLD);
-    assert!(timeout(Duration::from_secs(11), &mut poll).await.is_err());
-    assert_eq!((desk.generation(), desk.token()), (2, OLD.to_owned()));
+    let refused = |desk: &Desk| desk.keyring.health().next().unwrap().1.refused;
+    let old = desk.keyring.token(&space("a")).unwrap();
+    desk.keyring.refused(&space("a"), &old, true);
     put(&desk.path(), "");
-    assert!(timeout(Duration::from_secs(11), &mut poll).await.is_err());
-    assert_eq!(desk.reloads(), (2.0, 1.0), "two looks at the same bad file");
+    desk.poll().await;
+    assert!(refused(&desk), "it is still the one in use");
+    put(&desk.path(), NEW);
+    desk.poll().await;
+    assert!(!refused(&desk));
+    desk.keyring.refused(&space("a"), &old, true);
+    assert!(!refused(&desk), "an answer that comes late is of the token that it was asked for with");
 }
 
 #[tokio::test]
-async fn a_storm_of_refusals_reads_the_file_twice_at_most() {
+async fn a_storm_of_reasons_to_look_reads_the_file_twice_at_most() {
     let desk = Desk::new();
     put(&desk.path(), "");
     join_all((0..100).map(|_| desk.reread())).await;
@@ -302,6 +298,22 @@ async fn a_storm_of_refusals_reads_the_file_twice_at_most() {
     assert_eq!(desk.reloads(), (0.0, 2.0));
     desk.reread().await;
     assert_eq!(desk.reloads(), (0.0, 3.0));
+}
+
+#[tokio::test]
+async fn a_bad_file_is_complained_of_once_however_often_monime_refuses() {
+    let desk = Desk::new();
+    put(&desk.path(), "");
+    for _ in 0..5 {
+        desk.keyring.reread(&space("a")).await;
+        desk.poll().await;
+    }
+    assert_eq!(desk.reloads(), (0.0, 1.0));
+    desk.reread().await;
+    assert_eq!(desk.reloads(), (0.0, 2.0), "whoever asks is told each time");
+    put(&desk.path(), NEW);
+    desk.keyring.reread(&space("a")).await;
+    assert_eq!((desk.token().as_str(), desk.reloads()), (NEW, (1.0, 2.0)));
 }
 
 #[tokio::test]
@@ -321,7 +333,7 @@ async fn a_new_configuration_keeps_what_is_known_of_its_files() {
     desk.reread().await;
     put(&desk.path(), "");
     desk.reread().await;
-    desk.keyring.refused(&space("a"), true);
+    desk.keyring.refused(&space("a"), &desk.keyring.token(&space("a")).unwrap(), true);
     let before = desk.keyring.source_name(&space("a")).unwrap();
 
     put(&desk.path(), OLD);

@@ -74,7 +74,8 @@ pub(super) struct Turn {
 
 impl Quota {
     /// The limits for a token of this kind.
-    pub(super) fn rates(&self, kind: TokenKind) -> Rates {
+    #[must_use]
+    pub fn rates(&self, kind: TokenKind) -> Rates {
         let Rates { endpoint, token, space } = Rates::of(kind);
         Rates {
             endpoint: self.endpoint.unwrap_or(endpoint),

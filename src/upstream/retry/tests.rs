@@ -1,7 +1,11 @@
 //! What is asked again and what never is, how long that waits, and that a storm of failures stays a small one.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use tempfile::TempDir;
 use tokio::time::{Instant, advance};
 
 use super::*;
@@ -44,10 +48,14 @@ impl Asked {
                 said(moments.len() - 1)
             }
         });
-        let metrics = Arc::new(Metrics::new().unwrap());
         let secret = Secret::parse(b"mon_retry-tests".to_vec()).unwrap();
         let keyring = Keyring::new([(key("scs-1").space, Source::environment(secret))], false);
-        let layer = Retry::new(monime.clone(), Arc::new(keyring), RetryBudget::default(), Arc::clone(&metrics));
+        Self::with(keyring.into(), monime, moments)
+    }
+
+    fn with(keyring: Arc<Keyring>, monime: Monime, moments: Arc<Mutex<Vec<Instant>>>) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let layer = Retry::new(monime.clone(), keyring, RetryBudget::default(), Arc::clone(&metrics));
         Self { layer, monime, metrics, moments }
     }
 
@@ -243,4 +251,170 @@ async fn a_budget_that_is_used_up_grows_again() {
     advance(Duration::from_secs(21)).await;
     let third = twenty().await;
     assert!(whole.contains(&third), "{third}");
+}
+
+/// A token in a file, and the retry layer over a script that sees with which token it is asked.
+struct Rotating {
+    asked: Asked,
+    sent: Arc<Mutex<Vec<String>>>,
+    folder: TempDir,
+}
+
+impl Rotating {
+    /// `said` is told which request it is, with which token, and where that token's file is.
+    fn saying(said: impl Fn(usize, &str, &Path) -> Said + Send + Sync + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        put(&file, OLD);
+        let source = Source::file(&file, false).unwrap();
+        let keyring = Arc::new(Keyring::new([(key("scs-1").space, source)], false));
+        let (sent, moments) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let monime = Monime::saying({
+            let (keyring, sent, moments) = (Arc::clone(&keyring), Arc::clone(&sent), Arc::clone(&moments));
+            move |key| {
+                let field = keyring.token(&key.space).unwrap().bearer();
+                let token = field.to_str().unwrap().trim_start_matches("Bearer ").to_owned();
+                let nth = {
+                    let mut sent = sent.lock().unwrap();
+                    sent.push(token.clone());
+                    moments.lock().unwrap().push(Instant::now());
+                    sent.len() - 1
+                };
+                said(nth, &token, &file)
+            }
+        });
+        Self { asked: Asked::with(keyring, monime, moments), sent, folder }
+    }
+
+    /// Refuses every token but this one.
+    fn accepting(accepted: &'static str) -> Self {
+        Self::saying(move |_, token, _| if token == accepted { Said::error(404) } else { Said::error(401) })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("token")
+    }
+
+    fn sent(&self) -> Vec<String> {
+        self.sent.lock().unwrap().clone()
+    }
+}
+
+const OLD: &str = "mon_old_0123456789abcdef";
+const NEW: &str = "mon_new_fedcba9876543210";
+
+fn put(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_that_is_still_the_newest_is_not_tried_again() {
+    let monime = Rotating::accepting(NEW);
+    for round in 1..=2 {
+        assert_eq!(monime.asked.outcome().await, "401");
+        assert_eq!((monime.sent(), monime.asked.retries("credentials")), (vec![OLD.to_owned(); round], 0));
+    }
+    for unusable in ["", "two\nlines", "Bearer x"] {
+        put(&monime.file(), unusable);
+        assert_eq!(monime.asked.outcome().await, "401", "{unusable:?} is no reason to try the old one again");
+    }
+    fs::remove_file(monime.file()).unwrap();
+    assert_eq!(monime.asked.outcome().await, "401");
+    assert_eq!((monime.sent().len(), monime.asked.retries("credentials")), (6, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_that_has_a_successor_is_tried_again_with_that() {
+    let monime = Rotating::accepting(NEW);
+    put(&monime.file(), NEW);
+    assert_eq!(monime.asked.outcome().await, "404");
+    assert_eq!((monime.sent(), monime.asked.retries("credentials")), (vec![OLD.to_owned(), NEW.to_owned()], 1));
+    assert!(monime.asked.waits()[0] <= TICK, "there is nothing to wait for");
+    assert_eq!(monime.asked.outcome().await, "404");
+    assert_eq!(monime.sent().len(), 3, "from now on it is the one that is used");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_is_refused_too_is_told_as_it_came() {
+    let monime = Rotating::accepting("none of these");
+    put(&monime.file(), NEW);
+    assert_eq!(monime.asked.outcome().await, "401");
+    assert_eq!(monime.sent(), [OLD, NEW]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_changes_all_the_time_is_not_asked_with_for_ever() {
+    let monime = Rotating::saying(|nth, _, file| {
+        put(file, &format!("mon_number_{nth}"));
+        Said::error(401)
+    });
+    assert_eq!(monime.asked.outcome().await, "401");
+    assert_eq!(monime.sent(), [OLD, "mon_number_0", "mon_number_1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_waits_for_a_turn_of_its_own() {
+    let monime = Rotating::accepting(NEW);
+    put(&monime.file(), NEW);
+    let script = monime.asked.monime.clone();
+    script.lets_wait();
+    let fetch = Fetch::new(key("scs-1"));
+    let stage = fetch.stage.clone();
+    let looking = tokio::spawn(monime.asked.layer.clone().oneshot(fetch));
+    script.queued(1).await;
+    script.says({
+        let (script, sent) = (script.clone(), Arc::clone(&monime.sent));
+        move |_| {
+            sent.lock().unwrap().push(String::new());
+            script.lets_wait();
+            Said::error(401)
+        }
+    });
+    script.admits();
+    script.queued(2).await;
+    stage.queued().await;
+    assert_eq!(monime.sent().len(), 1, "it is not sent without a turn");
+    script.says(|_| Said::error(404));
+    script.admits();
+    assert_eq!(looking.await.unwrap().unwrap().status, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_tokens_neither_need_nor_use_up_the_budget_for_retries() {
+    // More rotations than the budget has retries, and each of them answered.
+    let monime = Rotating::saying(|nth, _, file| match nth {
+        0..100 if nth % 2 == 0 => {
+            put(file, &format!("mon_number_{nth}"));
+            Said::error(401)
+        }
+        0..100 => Said::error(404),
+        _ => Said::error(502),
+    });
+    for _ in 0..50 {
+        assert_eq!(monime.asked.outcome().await, "404");
+    }
+    assert_eq!((monime.sent().len(), monime.asked.retries("credentials")), (100, 50));
+    while monime.asked.retries("502") < RESERVE as u64 {
+        let before = monime.sent().len();
+        assert_eq!(monime.asked.outcome().await, "502");
+        assert_ne!(monime.sent().len(), before + 1, "nothing was taken out of what there is for failures");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_is_used_up_keeps_no_new_token_from_its_turn() {
+    let monime = Rotating::saying(|nth, token, file| match nth {
+        0..100 => Said::error(502),
+        100 => {
+            put(file, NEW);
+            Said::error(401)
+        }
+        _ if token == NEW => Said::error(404),
+        _ => Said::error(401),
+    });
+    while monime.sent().len() < 100 {
+        assert_eq!(monime.asked.outcome().await, "502");
+    }
+    assert_eq!((monime.sent().len(), monime.asked.outcome().await.as_str()), (100, "404"));
 }
