@@ -59,8 +59,9 @@ impl Answer {
         let Reply { status, protocol, headers, body } = reply;
         match judge(id, status, &body) {
             Ok(verdict) => {
-                let fresh_until = asked_at + lifetimes.ttl.of(verdict);
-                let stale_until = fresh_until + lifetimes.stale_if_error.of(verdict);
+                let (ttl, stale) = lifetimes.of(verdict);
+                let fresh_until = asked_at + ttl;
+                let stale_until = fresh_until + stale;
                 let headers = template(status, protocol, headers, &body);
                 Ok(Self { status, verdict, headers, body, asked_at, fresh_until, stale_until })
             }

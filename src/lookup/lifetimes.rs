@@ -41,11 +41,23 @@ pub struct StaleIfError {
     pub expired: Duration,
 }
 
+// === impl Lifetimes ===
+
+impl Lifetimes {
+    /// For an answer that was judged so. What is not kept stands in for nothing.
+    pub(super) fn of(&self, verdict: Verdict) -> (Duration, Duration) {
+        match self.ttl.of(verdict) {
+            Duration::ZERO => (Duration::ZERO, Duration::ZERO),
+            ttl => (ttl, self.stale_if_error.of(verdict)),
+        }
+    }
+}
+
 // === impl Ttl ===
 
 impl Ttl {
     /// How long an answer that was judged so is fresh, spread by [`JITTER`]; zero for what is never kept.
-    pub(super) fn of(&self, verdict: Verdict) -> Duration {
+    fn of(&self, verdict: Verdict) -> Duration {
         let ttl = match verdict {
             Verdict::Final(Final::Completed) => self.completed,
             Verdict::Final(Final::Cancelled) => self.cancelled,
@@ -61,7 +73,7 @@ impl Ttl {
 
 impl StaleIfError {
     /// How long an answer that was judged so may stand in; exact, because it is a promise and not a habit.
-    pub(super) fn of(&self, verdict: Verdict) -> Duration {
+    fn of(&self, verdict: Verdict) -> Duration {
         match verdict {
             Verdict::Final(Final::Completed) => self.completed,
             Verdict::Final(Final::Cancelled) => self.cancelled,

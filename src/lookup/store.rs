@@ -54,13 +54,14 @@ impl Store {
 
     /// Puts `answer` in the place of what is kept, or nothing if it is not to be kept. Says whether it is.
     pub(super) fn keep(&self, key: Key, answer: &Arc<Answer>, now: Instant) -> bool {
-        let fresh = answer.is_fresh(now);
-        if fresh {
+        // One that was under way for longer than it is fresh may still stand in for a failure.
+        let lasts = !answer.is_gone(now);
+        if lasts {
             self.entries.insert(key, Arc::clone(answer));
         } else {
             self.entries.invalidate(&key);
         }
-        fresh
+        lasts
     }
 
     /// Removes what matches; returns how many answers that were.

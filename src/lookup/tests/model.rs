@@ -234,7 +234,8 @@ impl World {
             self.regressions += 1;
             return told;
         }
-        let stored = self.must_be_fresh(flight, word).unwrap_or_else(|| self.recalled(key).is_some());
+        let stored = !word.ttl(&self.lifetimes.ttl).is_zero()
+            && self.must_stand_in(flight, word).unwrap_or_else(|| self.stands_in(key).is_some());
         let told = told(stored);
         self.entries.remove(&key);
         if stored {

@@ -79,6 +79,33 @@ async fn standing_in_does_not_make_an_answer_last_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_came_too_late_to_be_fresh_stands_in_all_the_same() {
+    let memory = Memory::lasting(Monime::silent(), lifetimes(Duration::ZERO));
+    let key = key("scs-1");
+    let asking = memory.ask(&key);
+    memory.monime.asked(1).await;
+    advance(Duration::from_secs(3600 * 11 / 10 + 1)).await;
+    memory.monime.land(0, Said::session(&key, "completed"));
+    let told = asking.await.unwrap();
+    assert_eq!((told.outcome, told.stored, memory.kept(&key)), (Outcome::Miss, true, None));
+    memory.monime.says(|_| Said::error(500));
+    assert_eq!(memory.ask(&key).await.unwrap().outcome, Outcome::Stale);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_kept_stands_in_for_nothing() {
+    let Lifetimes { ttl, stale_if_error } = lifetimes(DAY);
+    let ttl = Ttl { completed: Duration::ZERO, cancelled: Duration::ZERO, ..ttl };
+    let memory = Memory::lasting(Monime::silent(), Lifetimes { ttl, stale_if_error });
+    for status in ["completed", "cancelled"] {
+        memory.monime.says(move |key| Said::session(key, status));
+        assert!(!memory.ask(&key("scs-1")).await.unwrap().stored, "{status}");
+        memory.monime.says(|_| Said::error(500));
+        assert!(memory.ask(&key("scs-1")).await.is_err(), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_statuses_that_may_stand_in_do() {
     for (status, cancelled, stands_in) in [
         ("completed", Duration::ZERO, true),
