@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use http::header::{HeaderValue, IF_NONE_MATCH};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
-use monigate::gateway::{Terms, gateway};
+use monigate::gateway::{Places, Terms, gateway};
 use monigate::lookup::{Limits, Lookups, Memory, Purge};
 use monigate::monime::{Key, SessionId, SpaceId, Version};
 use monigate::secret::{Keyring, Secret, Source};
@@ -73,7 +73,7 @@ impl Gateway {
             versions: versions.into(),
             callers_may_refresh: plan.callers_may_refresh,
             patience: plan.timeouts.total,
-            max_in_flight: plan.max_in_flight,
+            places: Places::new(plan.max_in_flight),
         };
         let service = BoxCloneSyncService::new(gateway(lookups, terms, Arc::clone(&metrics)));
         Self { world, gate, memory, metrics, service }

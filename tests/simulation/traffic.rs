@@ -108,7 +108,8 @@ impl Lane {
             return Some(format!("more than {most} leave in {width:?}"));
         }
         let halved = self.halved_at.filter(|halved| now < *halved + HALVED)?;
-        let (most, _) = pace(f64::from(self.limit) * self.share / 2.0);
+        // Evenly spread, so a started call more or less.
+        let most = (f64::from(self.limit) * self.share / 2.0).ceil().max(1.0) as usize;
         let recent = |at: &&Instant| **at > halved && **at + SECOND > now;
         let few = self.sent.iter().rev().take_while(recent).count();
         (few > most).then(|| format!("{few} leave in {SECOND:?}, though a 429 left {most}"))
