@@ -361,7 +361,6 @@ async fn the_metrics_and_the_log_tell_of_a_429() {
         ("monigate_budget_share{scope=\"token\"}", 1.0),
         ("monigate_budget_paused{scope=\"endpoint\"}", 0.0),
         ("monigate_budget_waiting", 0.0),
-        ("monigate_budget_wait_seconds_count{scope=\"all\"}", 2.0),
         ("monigate_upstream_retries_total{cause=\"429\"}", 1.0),
     ] {
         assert_eq!(value(&metrics, series), expected, "{series}");
