@@ -14,6 +14,7 @@ pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod leaks;
 pub(crate) mod mirrors;
+pub(crate) mod pages;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod upstream;
