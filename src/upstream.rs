@@ -59,6 +59,8 @@ pub struct Fetch {
     pub stage: Stage,
     /// When it was made; its total deadline counts from here.
     began: Instant,
+    /// Before this it takes only a turn that nobody waits for.
+    due: Option<Instant>,
 }
 
 /// A complete answer of Monime's, decoded, with the headers that may be passed on and no others.
@@ -80,7 +82,13 @@ impl Fetch {
     /// A lookup of `key` that begins now.
     #[must_use]
     pub fn new(key: Key) -> Self {
-        Self { key, stage: Stage::default(), began: Instant::now() }
+        Self { key, stage: Stage::default(), began: Instant::now(), due: None }
+    }
+
+    /// The same, for something that was looked up of late: until `due` others go first, whenever they come.
+    #[must_use]
+    pub fn due(self, due: Option<Instant>) -> Self {
+        Self { due, ..self }
     }
 }
 

@@ -66,9 +66,10 @@ where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone,
 {
     let key = ticket.key().clone();
-    let Some((reply, asked_at)) = ask(&shared.fetch, &ticket).await else { return };
-    let answered = reply.map_err(Error::Failed).and_then(|reply| judged(&shared, &key, reply, asked_at));
     let memory = shared.memory.inner();
+    let lookup = Fetch::new(key.clone()).due(memory.pending.due(&key));
+    let Some((reply, asked_at)) = ask(&shared.fetch, lookup, &ticket).await else { return };
+    let answered = reply.map_err(Error::Failed).and_then(|reply| judged(&shared, &key, reply, asked_at));
     match &answered {
         Ok(answer) if answer.verdict() == Verdict::Pending => memory.pending.saw(&key, Instant::now()),
         Ok(_) | Err(_) => {}
@@ -83,11 +84,10 @@ where
 }
 
 /// Asks Monime, and says when; none if everyone left before it was its turn, which is then given back.
-async fn ask<F>(fetch: &F, ticket: &Ticket<Landing>) -> Option<(Result<Reply, Failure>, Instant)>
+async fn ask<F>(fetch: &F, lookup: Fetch, ticket: &Ticket<Landing>) -> Option<(Result<Reply, Failure>, Instant)>
 where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone,
 {
-    let lookup = Fetch::new(ticket.key().clone());
     let stage = lookup.stage.clone();
     let mut reply = pin!(fetch.clone().oneshot(lookup));
     loop {

@@ -73,6 +73,14 @@ impl PendingKeys {
         PollAfter(turns.clamp(SECONDS.0, SECONDS.1))
     }
 
+    /// When a session that is polled may be looked up again, if all that are polled take turns; none if it is not polled.
+    pub(super) fn due(&self, key: &Key) -> Option<Instant> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let round = u32::try_from(seen.keys.len()).unwrap_or(u32::MAX);
+        let last = seen.keys.get(&self.hasher.hash_one(key))?;
+        Some(*last + Duration::from_secs(u64::from(round)) / self.rate())
+    }
+
     fn rate(&self) -> u32 {
         self.rate.load(Ordering::Relaxed)
     }
@@ -117,6 +125,19 @@ mod tests {
         assert_eq!(pending.poll_after(Instant::now()), PollAfter(6));
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(pending.poll_after(Instant::now()), PollAfter(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_due_when_all_that_are_polled_have_had_a_turn() {
+        let pending = PendingKeys::new(20);
+        let start = Instant::now();
+        assert_eq!(pending.due(&key(0)), None, "it is not polled");
+        for number in 0..100 {
+            pending.saw(&key(number), start);
+        }
+        assert_eq!(pending.due(&key(7)), Some(start + Duration::from_secs(5)));
+        pending.saw(&key(7), start + Duration::from_secs(2));
+        assert_eq!(pending.due(&key(7)), Some(start + Duration::from_secs(7)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -148,6 +148,24 @@ async fn who_leaves_gives_the_turn_to_who_is_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_due_takes_only_a_turn_that_nobody_waits_for() {
+    let world = World::new(Duration::from_secs(10));
+    let due = Instant::now() + Duration::from_secs(4);
+    let early = || world.layer.clone().oneshot(Fetch::new(key("scs-1")).due(Some(due)));
+    assert!(early().await.is_ok(), "there is room");
+    let crowd: Vec<_> = (0..7).map(|_| world.ask()).collect();
+    settle().await;
+    let Some(Err(Failure::Exhausted { wait })) = early().now_or_never() else { panic!("it stands in line") };
+    assert_eq!(wait, Duration::from_secs(4), "it is told when it is due, not when there is room");
+    join_all(crowd).await;
+    tokio::time::sleep_until(due).await;
+    let crowd: Vec<_> = (0..7).map(|_| world.ask()).collect();
+    settle().await;
+    assert!(early().await.is_ok(), "once it is due it waits like everyone");
+    join_all(crowd).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_429_pauses_everyone_and_refuses_who_cannot_wait_that_long() {
     let world = World::new(Duration::from_secs(2));
     let waiting: Vec<_> = (0..6).map(|_| world.ask()).collect();
