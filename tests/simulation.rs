@@ -48,7 +48,7 @@ use weather::Weather;
 use world::{Meaning, Word};
 
 /// So many schedules, unless somebody says otherwise: less than a minute on two busy cores.
-const SCHEDULES: u64 = 2000;
+const SCHEDULES: u64 = 1500;
 /// The longest until a few lookups succeed once Monime is well: a pause that is believed, a breaker, and the smallest
 /// of budgets.
 const RECOVERY: Duration = Duration::from_secs(150);
