@@ -59,7 +59,7 @@ pub struct Fetch {
     pub stage: Stage,
     /// When it was made; its total deadline counts from here.
     began: Instant,
-    /// Before this it takes only a turn that nobody waits for.
+    /// Until this others go before it where the line is long.
     due: Option<Instant>,
 }
 
@@ -85,10 +85,14 @@ impl Fetch {
         Self { key, stage: Stage::default(), began: Instant::now(), due: None }
     }
 
-    /// The same, for something that was looked up of late: until `due` others go first, whenever they come.
+    /// The same, for something that was looked up of late: until `due` others go before it where the line is long.
     #[must_use]
     pub fn due(self, due: Option<Instant>) -> Self {
         Self { due, ..self }
+    }
+
+    fn is_early(&self) -> bool {
+        self.due.is_some_and(|due| self.began < due)
     }
 }
 

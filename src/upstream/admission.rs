@@ -2,7 +2,7 @@
 //!
 //! Owns waiting; when a turn comes and whether Monime is well is known by two pure state machines behind one `Gate`. Every
 //! attempt passes it, also one that is made again. Refuses at once where waiting would not help: a turn that would come
-//! too late for its answer, one more look at a session whose turn it is not while others wait, and an open breaker.
+//! too late for its answer, and an open breaker.
 
 mod breaker;
 pub(super) mod budget;
@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 use tower::Service;
 
 use super::{Failure, Fetch, Reply};
@@ -31,7 +30,8 @@ pub(super) struct Admission<S> {
     gate: Gate,
     keyring: Arc<Keyring>,
     quota: Quota,
-    /// How long after a fetch began its turn may come.
+    /// How long after a fetch began its turn may come. What was looked up of late may have a quarter of it: the rest
+    /// of the line is for what was not, or chance would decide which of many sessions are ever read.
     patience: Duration,
 }
 
@@ -63,26 +63,16 @@ where
             return Box::pin(ready(Err(Failure::NoToken)));
         };
         let places = Places { token, operation: GET_CHECKOUT_SESSION, space: space.clone() };
-        let early = fetch.due.map(|due| due.saturating_duration_since(Instant::now())).filter(|early| !early.is_zero());
-        // What is early does not stand in line, so that a crowd that polls a few sessions leaves room for the others.
-        let latest = if early.is_some() { fetch.began } else { fetch.began + self.patience };
+        let latest = fetch.began + if fetch.is_early() { self.patience / 4 } else { self.patience };
         let (gate, mut inner) = (self.gate.clone(), self.inner.clone());
         Box::pin(async move {
             fetch.stage.waits();
-            let turn = gate.turn(places, rates, latest).await.map_err(|failure| come_back(failure, early))?;
+            let turn = gate.turn(places, rates, latest).await?;
             fetch.stage.sends();
             let result = inner.call(fetch).await;
             turn.ended(&result);
             result
         })
-    }
-}
-
-/// Who was refused for being early has no turn before it is due.
-fn come_back(failure: Failure, early: Option<Duration>) -> Failure {
-    match (failure, early) {
-        (Failure::Exhausted { wait }, Some(early)) => Failure::Exhausted { wait: wait.max(early) },
-        (failure, _) => failure,
     }
 }
 

@@ -148,21 +148,23 @@ async fn who_leaves_gives_the_turn_to_who_is_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_due_takes_only_a_turn_that_nobody_waits_for() {
-    let world = World::new(Duration::from_secs(10));
-    let due = Instant::now() + Duration::from_secs(4);
-    let early = || world.layer.clone().oneshot(Fetch::new(key("scs-1")).due(Some(due)));
-    assert!(early().await.is_ok(), "there is room");
-    let crowd: Vec<_> = (0..7).map(|_| world.ask()).collect();
+async fn what_was_looked_up_of_late_leaves_most_of_the_line_to_what_was_not() {
+    let world = World::new(4 * WIDTH);
+    let early =
+        || tokio::spawn(world.layer.clone().oneshot(Fetch::new(key("scs-1")).due(Some(Instant::now() + WIDTH))));
+    let crowd: Vec<_> = (0..20).map(|_| early()).collect();
     settle().await;
-    let Some(Err(Failure::Exhausted { wait })) = early().now_or_never() else { panic!("it stands in line") };
-    assert_eq!(wait, Duration::from_secs(4), "it is told when it is due, not when there is room");
-    join_all(crowd).await;
-    tokio::time::sleep_until(due).await;
-    let crowd: Vec<_> = (0..7).map(|_| world.ask()).collect();
+    // Five at once, and five in the window that begins in the first quarter.
+    assert_eq!(world.gauge("monigate_budget_waiting", &[]), 5);
+    let others: Vec<_> = (0..20).map(|_| world.ask()).collect();
     settle().await;
-    assert!(early().await.is_ok(), "once it is due it waits like everyone");
-    join_all(crowd).await;
+    assert_eq!(world.gauge("monigate_budget_waiting", &[]), 20, "the rest is theirs");
+    assert!(matches!(early().await.unwrap(), Err(Failure::Exhausted { .. })));
+    let mut told = Vec::new();
+    for asking in crowd.into_iter().chain(others) {
+        told.push(asking.await.unwrap().is_ok());
+    }
+    assert_eq!(told.iter().filter(|told| **told).count(), 25);
 }
 
 #[tokio::test(start_paused = true)]
