@@ -30,9 +30,11 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The tokens.
     pub keyring: Arc<Keyring>,
-    pub(crate) shutdown: Shutdown,
+    shutdown: Shutdown,
     shared: Shared,
     client: Client,
+    /// Who chose its proxy.
+    proxy_source: String,
     budget: Budget,
     fixed: Fixed,
     config: Arc<Effective>,
@@ -62,7 +64,7 @@ pub(crate) enum CannotReload {
 
 /// The parts in use, as operators see them.
 #[derive(Debug)]
-pub(crate) struct Current(pub(crate) ArcSwap<Parts>);
+pub(crate) struct Current(ArcSwap<Parts>);
 
 // === impl Parts ===
 
@@ -85,7 +87,7 @@ impl Parts {
         let memory = Memory::new(limits, Arc::clone(&shared.metrics));
         let places = Places::new(config.max_in_flight);
         let parts = Self::around(memory, places, shared, client, config);
-        parts.warn();
+        parts.announce();
         Ok(parts)
     }
 
@@ -97,9 +99,10 @@ impl Parts {
     pub(crate) fn reassemble(&self, mut config: Config) -> Result<Self, CannotReload> {
         self.fixed.permits(&config)?;
         // Connections to Monime go on, unless they are to be made otherwise.
-        let client = match self.client.wire() == &config.monime.wire {
-            true => self.client.clone(),
-            false => Client::new(&config.monime.wire)?,
+        let client = if self.client.wire() == &config.monime.wire {
+            self.client.clone()
+        } else {
+            Client::new(&config.monime.wire)?
         };
         config.monime.keyring = config.monime.keyring.adopt(&self.keyring);
         // From here on nothing fails.
@@ -114,9 +117,6 @@ impl Parts {
         let fixed = Fixed::of(&config);
         let Config { monime, cache, budget, effective, shutdown, .. } = config;
         let keyring = Arc::new(monime.keyring);
-        if let Some(proxy) = &monime.wire.proxy {
-            tracing::info!(%proxy, source = monime.proxy_source, "Monime is asked through a proxy");
-        }
         let settings =
             upstream::Settings { origin: monime.wire.origin, timeouts: monime.timeouts, quota: budget.quota };
         let upstream = upstream::upstream(client.clone(), &keyring, &settings, &shared);
@@ -132,7 +132,8 @@ impl Parts {
         };
         let metrics = Arc::clone(&shared.metrics);
         let config = Arc::new(effective);
-        Self { lookups, terms, metrics, keyring, shutdown, shared, client, budget, fixed, config }
+        let proxy_source = monime.proxy_source;
+        Self { lookups, terms, metrics, keyring, shutdown, shared, client, proxy_source, budget, fixed, config }
     }
 
     /// Paces callers by the tokens of the moment: a token that changes may be of another kind.
@@ -140,7 +141,11 @@ impl Parts {
         self.lookups.memory().pace(rate(&self.keyring, &self.budget));
     }
 
-    fn warn(&self) {
+    /// Says what an operator should know of how Monime is asked.
+    fn announce(&self) {
+        if let Some(proxy) = &self.client.wire().proxy {
+            tracing::info!(%proxy, source = self.proxy_source, "Monime is asked through a proxy");
+        }
         for source in self.keyring.sources() {
             let name = redact(source.name());
             match source.kind() {
@@ -170,6 +175,15 @@ fn rate(keyring: &Keyring, budget: &Budget) -> u32 {
 // === impl Current ===
 
 impl Current {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(ArcSwap::from_pointee(parts))
+    }
+
+    /// How it is to end.
+    pub(crate) fn shutdown(&self) -> Shutdown {
+        self.0.load().shutdown
+    }
+
     /// Takes on a newer configuration as one piece, or keeps the old one and says why; `serve` is to serve with it from
     /// then on. Looks at the secrets again in either case: who asks for a reload may mean one of those. It counts once
     /// all of it is in effect.
@@ -181,7 +195,7 @@ impl Current {
         match &taken_on {
             Ok(()) => {
                 tracing::info!("configuration reloaded");
-                parts.warn();
+                parts.announce();
             }
             Err(error) => complain(error),
         }

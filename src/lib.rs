@@ -2,7 +2,7 @@
 //!
 //! # The map
 //! - [`monime`]: Monime's vocabulary; what an answer means is [`monime::verdict`]
-//! - [`secret`]: the token, with one exit
+//! - [`secret`]: the tokens and a proxy's credentials, each with one exit; whose they are, and their rotation
 //! - [`telemetry`]: every metric on one page, logs
 //! - [`server`]: sockets in, answered connections out; knows nothing of Monime
 //! - [`upstream`]: one fixed origin; a typed key in, one reply or one failure out
@@ -42,7 +42,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -134,7 +133,7 @@ impl Monigate {
         let readiness = Readiness::default();
         let service = Replaceable::new(stack(&parts));
         let (metrics, tend) = (Arc::clone(&parts.metrics), parts.lookups.memory().clone().tend());
-        let current = Arc::new(Current(ArcSwap::from_pointee(parts)));
+        let current = Arc::new(Current::new(parts));
         let admin = AdminService::new(Admin {
             local: admin_listener.address().is_local(),
             readiness: readiness.clone(),
@@ -143,12 +142,12 @@ impl Monigate {
         });
         readiness.ready();
         let (closing, closed) = oneshot::channel();
-        let settings = Arc::clone(&current);
+        let in_use = Arc::clone(&current);
         let drain = async move {
             stop.await;
             readiness.draining();
             tracing::info!("stopping: no longer ready, finishing what was accepted");
-            let shutdown = settings.0.load().shutdown;
+            let shutdown = in_use.shutdown();
             sleep(shutdown.delay).await;
             // The receiver lives in the same `select!` as this future.
             let _ = closing.send(shutdown.timeout);

@@ -59,8 +59,8 @@ pub struct Fetch {
     pub stage: Stage,
     /// When it was made; its total deadline counts from here.
     began: Instant,
-    /// Until this others go before it where the line is long.
-    due: Option<Instant>,
+    /// Whether the session was read so lately that others, which were not, may have most of the line.
+    early: bool,
 }
 
 /// A complete answer of Monime's, decoded, with the headers that may be passed on and no others.
@@ -82,17 +82,14 @@ impl Fetch {
     /// A lookup of `key` that begins now.
     #[must_use]
     pub fn new(key: Key) -> Self {
-        Self { key, stage: Stage::default(), began: Instant::now(), due: None }
+        Self { key, stage: Stage::default(), began: Instant::now(), early: false }
     }
 
-    /// The same, for something that was looked up of late: until `due` others go before it where the line is long.
+    /// The same; if it is `early`, for a session that was read less than a round of all polled ones ago, only the head of
+    /// the line is open to it.
     #[must_use]
-    pub fn due(self, due: Option<Instant>) -> Self {
-        Self { due, ..self }
-    }
-
-    fn is_early(&self) -> bool {
-        self.due.is_some_and(|due| self.began < due)
+    pub fn early(self, early: bool) -> Self {
+        Self { early, ..self }
     }
 }
 

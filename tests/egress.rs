@@ -273,9 +273,6 @@ async fn the_environment_names_a_proxy_unless_the_key_does_or_the_host_is_exempt
 async fn credentials_from_the_environment_are_decoded_used_and_never_said() {
     let (monime, proxy) = (Monime::start().await, Proxy::start(Manner::OpenFor(field())).await);
     let wrong = Proxy::start(Manner::OpenFor("nobody".into())).await;
-    let url =
-        |proxy: &Proxy| format!("http://{IN_A_URL}@{}", proxy.address).replace("ART", "Art").replace("Art2", "ART2");
-    let _ = url;
     let good = format!("http://{IN_A_URL}@{}", proxy.address);
     let ran_well = monime.get(&[], &[("HTTPS_PROXY", &good)]).await;
     assert_eq!(ran_well.code, Some(0), "{ran_well:?}");

@@ -1,4 +1,4 @@
-//! Thousands of schedules of a whole gateway on a clock that runs by itself: callers, a wire, and a Monime with every
+//! Fifteen hundred schedules of a whole gateway, or as many as you like, on a clock that runs by itself: callers, a wire, and a Monime with every
 //! fault there is, all decided by one number.
 //!
 //! What must be true is in `simulation/world.rs`, `traffic.rs` and `health.rs`. A schedule that fails says its seed;

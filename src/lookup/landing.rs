@@ -1,7 +1,7 @@
 //! A flight's whole life: ask, judge, and write what Monime's newest word does to the store.
 //!
 //! Owns the rule that a final answer never goes back: while a `completed` answer is kept, nothing but a later final word
-//! of Monime replaces it. Refuses to store for a flight that is not current any more.
+//! of Monime replaces it; and that a kept answer stands in for a failure that leaves the session open. Refuses to store for a flight that is not current any more.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ where
 {
     let key = ticket.key().clone();
     let memory = shared.memory.inner();
-    let lookup = Fetch::new(key.clone()).due(memory.pending.due(&key));
+    let lookup = Fetch::new(key.clone()).early(memory.pending.is_early(&key, Instant::now()));
     let Some((reply, asked_at)) = ask(&shared.fetch, lookup, &ticket).await else { return };
     let answered = reply.map_err(Error::Failed).and_then(|reply| judged(&shared, &key, reply, asked_at));
     match &answered {

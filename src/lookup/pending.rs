@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -55,8 +55,7 @@ impl PendingKeys {
 
     /// Counts a key that Monime just called pending.
     pub(super) fn saw(&self, key: &Key, now: Instant) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.prune(now);
+        let mut seen = self.seen(now);
         let hash = self.hasher.hash_one(key);
         // Beyond this number the answer is the longest wait whatever is added, so nothing needs to be.
         let full = seen.keys.len() >= usize::try_from(self.rate().saturating_mul(SECONDS.1)).unwrap_or(usize::MAX);
@@ -67,18 +66,22 @@ impl PendingKeys {
 
     /// The wait that lets every pending session be asked for in turn.
     pub(super) fn poll_after(&self, now: Instant) -> PollAfter {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.prune(now);
-        let turns = u32::try_from(seen.keys.len()).unwrap_or(u32::MAX).div_ceil(self.rate());
+        let turns = self.seen(now).count().div_ceil(self.rate());
         PollAfter(turns.clamp(SECONDS.0, SECONDS.1))
     }
 
-    /// When a session that is polled may be looked up again, if all that are polled take turns; none if it is not polled.
-    pub(super) fn due(&self, key: &Key) -> Option<Instant> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let round = u32::try_from(seen.keys.len()).unwrap_or(u32::MAX);
-        let last = seen.keys.get(&self.hasher.hash_one(key))?;
-        Some(*last + Duration::from_secs(u64::from(round)) / self.rate())
+    /// Whether this session was read, and was pending, less than a round of all pending ones ago.
+    pub(super) fn is_early(&self, key: &Key, now: Instant) -> bool {
+        let seen = self.seen(now);
+        let round = Duration::from_secs(u64::from(seen.count())) / self.rate();
+        let last = seen.keys.get(&self.hasher.hash_one(key));
+        last.is_some_and(|last| now.saturating_duration_since(*last) < round)
+    }
+
+    fn seen(&self, now: Instant) -> MutexGuard<'_, Seen> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.prune(now);
+        seen
     }
 
     fn rate(&self) -> u32 {
@@ -93,6 +96,10 @@ impl Seen {
             self.pruned = now;
             self.keys.retain(|_, seen| now.duration_since(*seen) < COUNTED_FOR);
         }
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -128,16 +135,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_is_due_when_all_that_are_polled_have_had_a_turn() {
+    async fn a_session_is_early_until_all_that_are_pending_have_had_a_turn() {
         let pending = PendingKeys::new(20);
         let start = Instant::now();
-        assert_eq!(pending.due(&key(0)), None, "it is not polled");
+        assert!(!pending.is_early(&key(0), start), "it was never read");
         for number in 0..100 {
             pending.saw(&key(number), start);
         }
-        assert_eq!(pending.due(&key(7)), Some(start + Duration::from_secs(5)));
-        pending.saw(&key(7), start + Duration::from_secs(2));
-        assert_eq!(pending.due(&key(7)), Some(start + Duration::from_secs(7)));
+        assert!(pending.is_early(&key(7), start + Duration::from_millis(4999)));
+        assert!(!pending.is_early(&key(7), start + Duration::from_secs(5)));
     }
 
     #[tokio::test(start_paused = true)]

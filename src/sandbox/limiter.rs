@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::api::Operation;
-use crate::monime::SpaceId;
+use crate::monime::{Rates, SpaceId};
 
 /// Monime states its limits per second; any second counts, not only those that a clock begins.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -60,14 +60,18 @@ pub(super) struct Window(VecDeque<Instant>);
 
 impl Limits {
     /// What Monime grants a live token.
-    pub const LIVE: Self = Self { endpoint: 20, token: 80, space: 500 };
+    pub const LIVE: Self = Self::of(Rates::LIVE);
     /// What Monime grants a test token.
-    pub const TEST: Self = Self { endpoint: 5, token: 20, space: 100 };
+    pub const TEST: Self = Self::of(Rates::TEST);
     /// No limit at all, for measuring something else.
     pub const NONE: Self = Self { endpoint: u32::MAX, token: u32::MAX, space: u32::MAX };
 
     /// All of these, by name.
     pub const NAMED: [(&str, Self); 3] = [("live", Self::LIVE), ("test", Self::TEST), ("none", Self::NONE)];
+
+    const fn of(Rates { endpoint, token, space }: Rates) -> Self {
+        Self { endpoint, token, space }
+    }
 
     /// The limits that go by this name.
     #[must_use]

@@ -23,6 +23,10 @@ pub use gate::{Gate, Quota};
 
 use crate::secret::Keyring;
 
+/// The part of the line that is open to a session that was just read. The rest is for those that were not, or chance
+/// would decide which of many sessions are ever read.
+const HEAD: u32 = 4;
+
 /// Gives each attempt its turn.
 #[derive(Debug, Clone)]
 pub(super) struct Admission<S> {
@@ -30,8 +34,7 @@ pub(super) struct Admission<S> {
     gate: Gate,
     keyring: Arc<Keyring>,
     quota: Quota,
-    /// How long after a fetch began its turn may come. What was looked up of late may have a quarter of it: the rest
-    /// of the line is for what was not, or chance would decide which of many sessions are ever read.
+    /// How long after a fetch began its turn may come.
     patience: Duration,
 }
 
@@ -63,7 +66,7 @@ where
             return Box::pin(ready(Err(Failure::NoToken)));
         };
         let places = Places { token, operation: GET_CHECKOUT_SESSION, space: space.clone() };
-        let latest = fetch.began + if fetch.is_early() { self.patience / 4 } else { self.patience };
+        let latest = fetch.began + if fetch.early { self.patience / HEAD } else { self.patience };
         let (gate, mut inner) = (self.gate.clone(), self.inner.clone());
         Box::pin(async move {
             fetch.stage.waits();

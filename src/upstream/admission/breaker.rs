@@ -138,8 +138,10 @@ impl Breaker {
         let second = now.saturating_duration_since(self.epoch).as_secs();
         match (&mut self.phase, verdict) {
             (Phase::Closed(window), Verdict::Success | Verdict::Failure) => {
-                window.count(second, verdict == Verdict::Failure);
-                window.is_bad().then(|| self.enter(Phase::Open { until: now + OPEN }))
+                let failed = verdict == Verdict::Failure;
+                window.count(second, failed);
+                // A success may be the twentieth attempt, but it is no reason.
+                (failed && window.is_bad()).then(|| self.enter(Phase::Open { until: now + OPEN }))
             }
             (Phase::HalfOpen { .. }, Verdict::Success) => Some(self.enter(Phase::Closed(Window::default()))),
             (Phase::HalfOpen { .. }, Verdict::Failure) => Some(self.enter(Phase::Open { until: now + OPEN })),

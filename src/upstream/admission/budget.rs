@@ -60,8 +60,8 @@ pub(in crate::upstream) struct Budget {
     way: Way,
     line: BTreeMap<Ticket, Waiter>,
     next: u64,
-    /// How often a turn moved up.
-    advances: u64,
+    /// How often everyone in line had to look again.
+    changes: u64,
     /// When some share next grows.
     grows_at: Option<Instant>,
     /// Beyond so many windows the idle ones are looked for.
@@ -88,7 +88,7 @@ impl Budget {
             way: Way::default(),
             line: BTreeMap::new(),
             next: 0,
-            advances: 0,
+            changes: 0,
             grows_at: None,
             sweep_at: FEW,
         }
@@ -101,6 +101,7 @@ impl Budget {
             window.adjust(None, share, now);
         }
         self.plan(now);
+        self.changes += 1;
     }
 
     /// Stands in line, and is given a turn, which comes when [`Budget::take`] says.
@@ -189,13 +190,14 @@ impl Budget {
         let cut_to = cut.then(|| share * window.share().part());
         self.grows_at = self.grows_at.into_iter().chain(window.share().grows_at()).min();
         self.plan(now);
+        self.changes += 1;
         Throttled { scope, cut_to }
     }
 
-    /// Counts how often turns moved up: while it stays the same, nobody who sleeps until its moment sleeps too long.
-    /// A turn that moved back needs no waking: whoever asks too early is told.
-    pub(in crate::upstream) fn advances(&self) -> u64 {
-        self.advances
+    /// Counts how often turns moved up, or back by a pause or another share: while it stays the same, nobody who sleeps until
+    /// its moment sleeps too long, or waits for a turn that will be too late.
+    pub(in crate::upstream) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// How many are in line.
@@ -246,7 +248,7 @@ impl Budget {
             moved_up |= at < waiter.at;
             waiter.at = at;
         }
-        self.advances += u64::from(moved_up);
+        self.changes += u64::from(moved_up);
     }
 
     /// Lets everyone who can have an earlier turn have it, in order of arrival, until nobody can. Unlike a new plan it
@@ -263,7 +265,7 @@ impl Budget {
                 moved_up |= at < waiter.at;
                 waiter.at = at;
             }
-            self.advances += u64::from(moved_up);
+            self.changes += u64::from(moved_up);
             // Where all have the same places, everyone has moved up before anyone looks again.
             if !moved_up || floors.len() < 2 {
                 return;

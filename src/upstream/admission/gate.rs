@@ -56,10 +56,19 @@ struct Machines {
 }
 
 /// A place in line; dropped, it is given back.
-struct Place<'a> {
+struct Queued<'a> {
     gate: &'a Gate,
-    ticket: Ticket,
+    /// None once its turn was taken: there is nothing to give back then.
+    ticket: Option<Ticket>,
     since: Instant,
+}
+
+/// Whether a turn has come.
+enum Look {
+    /// It has, and was taken at this moment.
+    Sent(Permit, Instant),
+    /// It comes at this moment, as things stand.
+    NotBefore(Instant),
 }
 
 /// The turn of one attempt, which is under way. Dropped without an end, the attempt counts as failed.
@@ -102,14 +111,14 @@ impl Gate {
     pub fn set_share(&self, share: f64) {
         self.with(|machines, now| {
             machines.budget.set_share(share, now);
-            // Whoever set it knows.
+            // Whoever set it knows, so it is not logged.
             machines.told = Scope::ALL.map(|scope| machines.budget.share(scope, now));
         });
     }
 
     /// Brings the metrics up to date: shares regrow while nobody asks.
     pub fn report(&self) {
-        self.with(|_, _| ());
+        self.with(|machines, now| self.measure(machines, now));
     }
 
     /// Whether Monime is asked at all, in a word.
@@ -120,15 +129,15 @@ impl Gate {
 
     /// Waits for a turn, which comes at `latest` or before. Cancel-safe: dropping it gives the place back.
     pub(super) async fn turn(&self, places: Places, rates: Rates, latest: Instant) -> Result<Turn, Failure> {
-        let place = self.join(&places, rates, latest)?;
+        let mut queued = self.join(&places, rates, latest)?;
         loop {
             // Asked for before looking, so that what moves in between is not missed.
             let moved = self.0.moved.notified();
-            match self.take(&place, latest)? {
-                Ok((permit, sent_at)) => {
+            match self.take(&mut queued, latest)? {
+                Look::Sent(permit, sent_at) => {
                     return Ok(Turn { gate: self.clone(), places, sent_at, permit: Some(permit) });
                 }
-                Err(moment) => tokio::select! {
+                Look::NotBefore(moment) => tokio::select! {
                     () = sleep_until(moment) => {}
                     () = moved => {}
                 },
@@ -136,13 +145,13 @@ impl Gate {
         }
     }
 
-    fn join(&self, places: &Places, rates: Rates, latest: Instant) -> Result<Place<'_>, Failure> {
+    fn join(&self, places: &Places, rates: Rates, latest: Instant) -> Result<Queued<'_>, Failure> {
         self.with(|machines, now| {
             machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
             // A turn that is there at once is never too late: whoever asks first would else be refused where no time is
             // left for waiting.
             match machines.budget.join(places, rates, now, latest.max(now)) {
-                Ok(ticket) => Ok(Place { gate: self, ticket, since: now }),
+                Ok(ticket) => Ok(Queued { gate: self, ticket: Some(ticket), since: now }),
                 Err(late) => {
                     self.0.metrics.budget_refusals.with_label_values(&[late.scope.as_str()]).inc();
                     Err(Failure::Exhausted { wait: late.at.saturating_duration_since(now) })
@@ -151,40 +160,42 @@ impl Gate {
         })
     }
 
-    /// Takes the turn if it has come, and says since when; else says when it will come.
-    fn take(&self, place: &Place<'_>, latest: Instant) -> Result<Result<(Permit, Instant), Instant>, Failure> {
+    /// Takes the turn if it has come.
+    fn take(&self, queued: &mut Queued<'_>, latest: Instant) -> Result<Look, Failure> {
+        let Some(ticket) = queued.ticket else { return Err(lost()) };
         self.with(|machines, now| {
             // Before the turn is taken, so that none is lost on a breaker that has opened meanwhile.
             machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
-            match machines.budget.take(place.ticket, now) {
+            match machines.budget.take(ticket, now) {
                 Ok(scope) => {
-                    let (waited, scope) =
-                        (now.saturating_duration_since(place.since), scope.unwrap_or(Scope::Endpoint));
+                    queued.ticket = None;
+                    let scope = scope.ok_or_else(lost)?;
+                    let waited = now.saturating_duration_since(queued.since);
                     self.0.metrics.budget_wait.with_label_values(&[scope.as_str()]).observe(waited.as_secs_f64());
                     let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
                     self.tell(change);
-                    Ok(Ok((permit, now)))
+                    Ok(Look::Sent(permit, now))
                 }
                 // A pause can move a turn that was promised.
                 Err(moment) if moment > latest => {
                     Err(Failure::Exhausted { wait: moment.saturating_duration_since(now) })
                 }
-                Err(moment) => Ok(Err(moment)),
+                Err(moment) => Ok(Look::NotBefore(moment)),
             }
         })
     }
 
-    /// Does `work` under the lock, then wakes whoever must look again, and says what changed.
+    /// Does `work` under the lock, then wakes whoever must look again.
     fn with<T>(&self, work: impl FnOnce(&mut Machines, Instant) -> T) -> T {
         let mut machines = self.lock();
         // Read under the lock, so that the machines see a clock that never goes back.
         let now = Instant::now();
-        let before = (machines.budget.advances(), machines.breaker.state());
+        let before = (machines.budget.changes(), machines.breaker.state());
         let done = work(&mut machines, now);
-        if (machines.budget.advances(), machines.breaker.state()) != before {
+        if (machines.budget.changes(), machines.breaker.state()) != before {
             self.0.moved.notify_waiters();
         }
-        self.measure(&mut machines, now);
+        self.0.metrics.budget_waiting.set(i64::try_from(machines.budget.waiting()).unwrap_or(i64::MAX));
         done
     }
 
@@ -193,9 +204,10 @@ impl Gate {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Brings the gauges of shares and pauses up to date, and logs a share that changed. Looks at every window, so it is
+    /// not for those who only stand in line.
     fn measure(&self, machines: &mut Machines, now: Instant) {
         let metrics = &self.0.metrics;
-        metrics.budget_waiting.set(i64::try_from(machines.budget.waiting()).unwrap_or(i64::MAX));
         for (scope, told) in Scope::ALL.into_iter().zip(&mut machines.told) {
             let label = scope.as_str();
             let share = machines.budget.share(scope, now);
@@ -221,12 +233,13 @@ impl Gate {
     }
 }
 
-// === impl Place ===
+// === impl Queued ===
 
-impl Drop for Place<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        // Nothing to give back once the turn was taken.
-        self.gate.with(|machines, now| machines.budget.leave(self.ticket, now));
+        if let Some(ticket) = self.ticket {
+            self.gate.with(|machines, now| machines.budget.leave(ticket, now));
+        }
     }
 }
 
@@ -249,16 +262,18 @@ impl Turn {
             machines.budget.answered(&self.places, self.sent_at, now);
             let change = machines.breaker.end(permit, verdict, now);
             self.gate.tell(change);
+            self.gate.measure(machines, now);
         });
     }
 
     fn throttled(&self, headers: &HeaderMap) {
         let scope = headers.get(RATE_LIMIT).and_then(|value| value.to_str().ok()).and_then(Scope::named);
         let pause = retry_after(headers).unwrap_or(PAUSE).min(MAX_PAUSE);
-        let throttled =
-            self.gate.with(|machines, now| machines.budget.throttled(&self.places, scope, self.sent_at, pause, now));
-        // A turn that a pause has made too late is refused now, not when it would have come.
-        self.gate.0.moved.notify_waiters();
+        let throttled = self.gate.with(|machines, now| {
+            let throttled = machines.budget.throttled(&self.places, scope, self.sent_at, pause, now);
+            self.gate.measure(machines, now);
+            throttled
+        });
         let scope = throttled.scope.as_str();
         self.gate.0.metrics.upstream_throttled.with_label_values(&[scope]).inc();
         tracing::warn!(scope, pause_s = pause.as_secs_f64(), space = %self.places.space, "Monime answered 429: pausing");
@@ -269,6 +284,11 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.learn(Verdict::Failure);
     }
+}
+
+/// A turn that nobody was in line for; a bug, and nothing is sent without a turn.
+fn lost() -> Failure {
+    Failure::Internal("a turn was lost".into())
 }
 
 /// What an attempt says about Monime's health: that it failed, if it did not answer or answered 5xx.

@@ -150,8 +150,7 @@ async fn who_leaves_gives_the_turn_to_who_is_next() {
 #[tokio::test(start_paused = true)]
 async fn what_was_looked_up_of_late_leaves_most_of_the_line_to_what_was_not() {
     let world = World::new(4 * WIDTH);
-    let early =
-        || tokio::spawn(world.layer.clone().oneshot(Fetch::new(key("scs-1")).due(Some(Instant::now() + WIDTH))));
+    let early = || tokio::spawn(world.layer.clone().oneshot(Fetch::new(key("scs-1")).early(true)));
     let crowd: Vec<_> = (0..20).map(|_| early()).collect();
     settle().await;
     // Five at once, and five in the window that begins in the first quarter.

@@ -48,6 +48,15 @@ fn it_opens_when_four_of_five_failed_and_not_one_sooner() {
 }
 
 #[test]
+fn a_success_never_opens_it() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(now);
+    fail(&mut breaker, MIN_ATTEMPTS - 1, now);
+    assert_eq!(attempt(&mut breaker, Verdict::Success, now), None, "the twentieth attempt, nineteen of which failed");
+    assert!(attempt(&mut breaker, Verdict::Failure, now).is_some());
+}
+
+#[test]
 fn what_says_nothing_about_monime_never_opens_it() {
     let now = Instant::now();
     let mut breaker = Breaker::new(now);
@@ -229,7 +238,7 @@ impl Model {
             }
             let recent = self.attempts.iter().filter(|(second, _)| second + 10 > now.as_secs());
             let (failed, all) = recent.fold((0, 0), |(failed, all), past| (failed + u32::from(past.1), all + 1));
-            verdict != Verdict::Neutral && all >= 20 && f64::from(failed) / f64::from(all) >= 0.8
+            verdict == Verdict::Failure && all >= 20 && f64::from(failed) / f64::from(all) >= 0.8
         };
         if opens {
             self.open_until = Some(now + Duration::from_secs(2));

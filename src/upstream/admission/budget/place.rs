@@ -99,8 +99,8 @@ impl Windows {
         let (mut at, mut scope) = (from, Scope::Endpoint);
         loop {
             let before = at;
-            for (window, its) in windows.iter().flatten().zip(Scope::ALL) {
-                let earliest = window.earliest(at);
+            for (window, its) in windows.iter().zip(Scope::ALL) {
+                let earliest = window.map_or(at, |window| window.earliest(at));
                 if earliest > at {
                     (at, scope) = (earliest, its);
                 }

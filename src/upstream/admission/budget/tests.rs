@@ -100,12 +100,12 @@ fn who_leaves_lets_those_behind_move_up_and_the_version_tells() {
     let mut line = Line::new(rates(1, 9, 9));
     line.send(0);
     let waiting: Vec<Ticket> = (0..3).map(|_| line.join(0)).collect();
-    let before = line.budget.advances();
+    let before = line.budget.changes();
     line.budget.leave(waiting[2], line.now);
-    assert_eq!(line.budget.advances(), before, "nobody was behind");
+    assert_eq!(line.budget.changes(), before, "nobody was behind");
     line.budget.leave(waiting[0], line.now);
     assert_eq!(line.wait(waiting[1]), WIDTH);
-    assert_ne!(line.budget.advances(), before);
+    assert_ne!(line.budget.changes(), before);
     line.budget.leave(waiting[0], line.now);
     assert_eq!((line.budget.waiting(), line.budget.moment(waiting[0])), (1, None));
 }
@@ -183,10 +183,10 @@ fn what_regrew_lets_those_who_wait_move_up() {
     line.send(0);
     line.throttle(None, line.now);
     let waiting: Vec<Ticket> = (0..20).map(|_| line.join(0)).collect();
-    let (before, version) = (line.wait(waiting[19]), line.budget.advances());
+    let (before, version) = (line.wait(waiting[19]), line.budget.changes());
     line.budget.share(Scope::Endpoint, line.now + Duration::from_secs(10));
     assert!(line.wait(waiting[19]) < before);
-    assert_ne!(line.budget.advances(), version);
+    assert_ne!(line.budget.changes(), version);
 }
 
 #[test]

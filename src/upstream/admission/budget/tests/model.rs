@@ -271,7 +271,7 @@ impl World {
             prop_assert!(excused || waiting.at <= then.at, "a promise was broken");
             advanced |= waiting.at < then.at;
         }
-        prop_assert!(!advanced || self.real.advances() > advances, "a turn moved up and nobody is told");
+        prop_assert!(!advanced || self.real.changes() > advances, "a turn moved up and nobody is told");
         Ok(())
     }
 
@@ -314,7 +314,7 @@ proptest! {
     ) {
         let mut world = World::new(SHARES[share]);
         for step in steps {
-            let (before, advances) = (world.line.clone(), world.real.advances());
+            let (before, advances) = (world.line.clone(), world.real.changes());
             world.step(&step)?;
             // Turns that are taken late move those behind them; a pause and another share move everyone.
             let excused = match step {
