@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tracing_subscriber::EnvFilter;
 
 use crate::admin::Operated;
 use crate::config::{Budget, Config, Effective, Fixed, Problems, Shutdown};
@@ -210,12 +209,9 @@ impl Current {
     }
 
     fn take_on(&self, config: Config, serve: impl Fn(&Parts)) -> Result<(), CannotReload> {
-        let filter = EnvFilter::try_new(&config.log.level);
+        let level = config.log.level.clone();
         let newer = self.0.load().reassemble(config)?;
-        // What the configuration's own rules let through is a filter.
-        if let Ok(filter) = filter {
-            log::refilter(filter);
-        }
+        log::refilter(&level);
         serve(&newer);
         self.0.store(Arc::new(newer));
         Ok(())

@@ -19,7 +19,6 @@ mod roots;
 mod stage;
 mod tunnel;
 
-use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,7 +27,7 @@ use http_body::Body;
 use http_body_util::Empty;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder};
 
 pub use admission::{Gate, Quota};
 pub use client::{Client, NoClient, Wire};
@@ -125,7 +124,7 @@ pub fn upstream<W, B>(wire: W, keyring: &Arc<Keyring>, settings: &Settings, shar
 where
     W: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Failure> + Clone + Send + Sync + 'static,
     W::Future: Send,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     let Settings { origin, timeouts, quota } = settings;
     let Shared { gate, retries, metrics } = shared;

@@ -123,7 +123,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prometheus", &["telemetry"]),
     ("prometheus::TextEncoder", &["admin"]),
     ("tracing_appender", &["telemetry"]),
-    ("tracing_subscriber", &["telemetry", "assembly", "cli"]),
+    ("tracing_subscriber", &["telemetry", "cli"]),
     // The process: read and ended in one place.
     ("std::env", &["main"]),
     ("std::process", &["main"]),

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use ::config::{Config, Value, ValueKind};
 use serde_json::{Value as Json, json};
 
-use super::rules::{NO_PROXY, PROXY_KEY};
+use super::rules::{PROXY_KEY, STRAIGHT};
 use super::sources::{DEFAULT, TOKEN_KEY, TOKEN_VARIABLE};
 use crate::secret::{REDACTED, looks_secret, redact};
 use crate::upstream::Proxy;
@@ -45,7 +45,7 @@ impl Effective {
 
     /// Notes the way that is in use, which other variables than ours may have decided.
     pub(super) fn note_proxy(&mut self, proxy: Option<&Proxy>, source: &str) {
-        let value = proxy.map_or(NO_PROXY.to_owned(), ToString::to_string);
+        let value = proxy.map_or(STRAIGHT.to_owned(), ToString::to_string);
         self.0.insert(PROXY_KEY.to_owned(), Entry { value: redact(&value).into(), source: source.to_owned() });
     }
 

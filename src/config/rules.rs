@@ -8,7 +8,7 @@ mod tokens;
 
 use std::time::Duration;
 
-pub(super) use proxy::{NO_PROXY, PROXY_KEY};
+pub(super) use proxy::{PROXY_KEY, STRAIGHT};
 
 use super::effective::{Effective, NOT_SET};
 use super::problems::{Problems, shown};
@@ -29,9 +29,6 @@ const DELAY: Bounds = Bounds::new(Duration::ZERO, MINUTE.saturating_mul(60));
 const DRAIN: Bounds = Bounds::new(Duration::from_millis(1), MINUTE.saturating_mul(60));
 /// Below this a single answer at its bound would not fit.
 const MIN_CACHE: u64 = 1 << 20;
-
-/// Calls a second that no token of Monime's is granted, and a budget can still keep count of.
-const MAX_RATE: u32 = 10_000;
 
 /// Judges values, and says of each broken rule who broke it.
 pub(super) struct Rules<'a> {
@@ -123,9 +120,9 @@ impl Rules<'_> {
     pub(super) fn budget(&mut self, raw: &raw::Budget) -> Option<Budget> {
         let mut rate = |key: &str, rate: Option<i64>| {
             let Some(rate) = rate else { return Some(None) };
-            let granted = u32::try_from(rate).ok().filter(|rate| (1..=MAX_RATE).contains(rate));
+            let granted = u32::try_from(rate).ok().filter(|rate| (1..=Quota::MAX).contains(rate));
             if granted.is_none() {
-                let fix = format!("choose a number from 1 to {MAX_RATE}, or leave it away for what Monime grants");
+                let fix = format!("choose a number from 1 to {}, or leave it away for what Monime grants", Quota::MAX);
                 self.broken(key, format!("{rate} is out of range"), fix);
             }
             granted.map(Some)

@@ -133,8 +133,8 @@ impl<L> Ticket<L> {
     pub(super) fn give_up(&self) -> bool {
         let mut board = lock(&self.board);
         let deserted = self.landing.receiver_count() == 0;
-        if deserted && board.is_current(&self.key, self.number) {
-            board.current.remove(&self.key);
+        if deserted {
+            board.take_off(&self.key, self.number);
         }
         deserted
     }
@@ -144,11 +144,8 @@ impl<L> Ticket<L> {
     pub(super) fn land(self, settle: impl FnOnce(bool) -> L) {
         let landing = {
             let mut board = lock(&self.board);
-            let current = board.is_current(&self.key, self.number);
-            let landing = settle(current);
-            if current {
-                board.current.remove(&self.key);
-            }
+            let landing = settle(board.is_current(&self.key, self.number));
+            board.take_off(&self.key, self.number);
             landing
         };
         self.landing.send_replace(Some(landing));
@@ -159,9 +156,7 @@ impl<L> Drop for Ticket<L> {
     fn drop(&mut self) {
         let mut board = lock(&self.board);
         board.flying = board.flying.saturating_sub(1);
-        if board.is_current(&self.key, self.number) {
-            board.current.remove(&self.key);
-        }
+        board.take_off(&self.key, self.number);
     }
 }
 
@@ -170,6 +165,13 @@ impl<L> Drop for Ticket<L> {
 impl<L> Board<L> {
     fn is_current(&self, key: &Key, number: u64) -> bool {
         self.current.get(key).is_some_and(|flight| flight.number == number)
+    }
+
+    /// Takes a flight off, and leaves a successor alone.
+    fn take_off(&mut self, key: &Key, number: u64) {
+        if self.is_current(key, number) {
+            self.current.remove(key);
+        }
     }
 }
 

@@ -205,6 +205,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn it_decides_as_counting_all_of_history_does(
             limits in (1u32..6, 1u32..9, 1u32..9),

@@ -98,6 +98,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn spelling_keeps_the_order(one: (u32, u128), other: (u32, u128)) {
             prop_assert_eq!(one.cmp(&other), spell(one.0, one.1).cmp(&spell(other.0, other.1)));

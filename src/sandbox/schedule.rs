@@ -246,6 +246,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_turn_is_the_same_whenever_it_is_taken(seed: u64, turns in proptest::collection::vec(any::<u64>(), 1..20)) {
             let schedule = rough(seed);

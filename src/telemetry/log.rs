@@ -49,9 +49,10 @@ pub fn start(format: Format, filter: EnvFilter) -> Result<WorkerGuard, StartedTw
     Ok(guard)
 }
 
-/// From now on logs what `filter` lets through. Does nothing while nothing is logged.
-pub fn refilter(filter: EnvFilter) {
-    if let Some(handle) = FILTER.get() {
+/// From now on logs what `level` lets through: a level, or a list of directives. Does nothing while nothing is logged, or
+/// if it is neither.
+pub fn refilter(level: &str) {
+    if let (Some(handle), Ok(filter)) = (FILTER.get(), EnvFilter::try_new(level)) {
         // It fails only without a subscriber, which nobody takes away.
         let _ = handle.reload(filter);
     }

@@ -51,16 +51,11 @@ pub struct Metrics {
     pub status_regressions: IntCounter,
     /// `monigate_budget_waiting`.
     pub budget_waiting: IntGauge,
-    /// `monigate_budget_wait_seconds`, by the scope that decided when the turn came.
-    pub budget_wait: HistogramVec,
-    /// `monigate_budget_refusals_total`, by the scope that decided that the turn would come too late.
-    pub budget_refusals: IntCounterVec,
-    /// `monigate_budget_share`, by scope.
-    pub budget_share: GaugeVec,
-    /// `monigate_budget_paused`, by scope.
-    pub budget_paused: IntGaugeVec,
-    /// `monigate_upstream_throttled_total`, by scope.
-    pub upstream_throttled: IntCounterVec,
+    budget_wait: HistogramVec,
+    budget_refusals: IntCounterVec,
+    budget_share: GaugeVec,
+    budget_paused: IntGaugeVec,
+    upstream_throttled: IntCounterVec,
     /// `monigate_breaker_state`.
     pub breaker_state: IntGauge,
 }
@@ -140,6 +135,27 @@ impl Metrics {
     /// Counts one decision to ask Monime again.
     pub fn upstream_retry(&self, cause: &'static str) {
         self.upstream_retries.with_label_values(&[cause]).inc();
+    }
+
+    /// Counts one turn, and how long it was waited for; `scope` decided how long.
+    pub fn budget_waited(&self, scope: &'static str, waited: Duration) {
+        self.budget_wait.with_label_values(&[scope]).observe(waited.as_secs_f64());
+    }
+
+    /// Counts one turn that would have come too late; `scope` decided that.
+    pub fn budget_refused(&self, scope: &'static str) {
+        self.budget_refusals.with_label_values(&[scope]).inc();
+    }
+
+    /// Notes the share of a scope's limit that is asked for, and whether a 429 pauses it.
+    pub fn budget_state(&self, scope: &'static str, share: f64, paused: bool) {
+        self.budget_share.with_label_values(&[scope]).set(share);
+        self.budget_paused.with_label_values(&[scope]).set(paused.into());
+    }
+
+    /// Counts one 429 of Monime's that names this scope.
+    pub fn throttled(&self, scope: &'static str) {
+        self.upstream_throttled.with_label_values(&[scope]).inc();
     }
 
     /// Counts one secret that was to change: taken over, or refused.

@@ -3,7 +3,6 @@
 //! Owns connecting and its deadline. Refuses redirects (it follows none), proxies that it was not given, certificates
 //! that do not chain to the roots it was given, and any TLS provider but aws-lc-rs.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::failure::{Bound, Failure, Unreachable, Unreadable, causes};
 use super::origin::Origin;
@@ -40,7 +39,6 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 
 type Pool = legacy::Client<Connect, Empty<Bytes>>;
-type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The pooled client. Clones share the pool.
 #[derive(Debug, Clone)]

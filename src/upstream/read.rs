@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use tokio::time::timeout;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::credentials::SentWith;
 use super::failure::{Failure, Unreachable, Unreadable, causes};
@@ -47,8 +47,6 @@ const KEPT: [HeaderName; 7] = [
 ];
 
 const NAME: HeaderValue = HeaderValue::from_static(concat!("monigate/", env!("CARGO_PKG_VERSION")));
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Asks, and reads the answer to its end.
 #[derive(Debug, Clone)]

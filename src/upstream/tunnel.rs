@@ -4,7 +4,6 @@
 //! who we are to it, and to send plain http through it: there it could read the token. TLS begins above, inside the
 //! tunnel, so it is Monime's certificate that is checked and not the proxy's.
 
-use std::error::Error;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::proxy::Proxy;
 
@@ -30,8 +29,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 8 * 1024;
 /// Where https goes when the origin names no port.
 const HTTPS_PORT: u16 = 443;
-
-type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Connects to the host of a URL, so that TLS can begin.
 #[derive(Debug, Clone)]

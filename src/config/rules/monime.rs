@@ -29,7 +29,7 @@ impl Rules<'_> {
             // Never the text: a URL may hold a password.
             self.broken("monime.base_url", error.to_string(), "write it like https://api.monime.io");
         }
-        let way = self.way(raw, &all.security, sources, origin.as_ref().ok());
+        let egress = self.egress(raw, &all.security, sources, origin.as_ref().ok());
         let ca_pem = raw.ca_file.as_ref().map(|path| self.ca(Path::new(path)));
         let (version, versions) = self.versions(raw);
         let (default_space, spaces) = self.spaces(raw);
@@ -40,10 +40,10 @@ impl Rules<'_> {
             Some(pem) => Some(pem?),
             None => None,
         };
-        let (timeouts, way) = (timeouts?, way?);
+        let (timeouts, egress) = (timeouts?, egress?);
         Some(Monime {
-            wire: Wire { origin: origin.ok()?, ca_pem, connect: timeouts.connect, proxy: way.proxy },
-            proxy_source: way.source,
+            wire: Wire { origin: origin.ok()?, ca_pem, connect: timeouts.connect, proxy: egress.proxy },
+            proxy_source: egress.source,
             version: version?,
             versions,
             default_space,

@@ -16,12 +16,12 @@ use crate::upstream::{InvalidProxy, Origin, Proxy, is_exempt};
 /// The key that names a proxy.
 pub(in crate::config) const PROXY_KEY: &str = "monime.proxy";
 /// What the key says to switch off a proxy that the environment names.
-pub(in crate::config) const NO_PROXY: &str = "none";
+pub(in crate::config) const STRAIGHT: &str = "none";
 /// The key whose file says who we are to it.
 const CREDENTIALS_KEY: &str = "monime.proxy_credentials_file";
 
 /// Which proxy is used, if any, and who decided so.
-pub(super) struct Way {
+pub(super) struct Egress {
     pub(super) proxy: Option<Proxy>,
     /// A file, a flag, an environment variable, or a reason, in words for an operator.
     pub(super) source: String,
@@ -30,39 +30,39 @@ pub(super) struct Way {
 // === impl Rules ===
 
 impl Rules<'_> {
-    pub(super) fn way(
+    pub(super) fn egress(
         &mut self,
         raw: &raw::Monime,
         security: &raw::Security,
         sources: &Sources,
         origin: Option<&Origin>,
-    ) -> Option<Way> {
-        let by_key = raw.proxy.as_deref().map(|text| self.way_by_key(text));
+    ) -> Option<Egress> {
+        let by_key = raw.proxy.as_deref().map(|text| self.egress_by_key(text));
         if raw.proxy_credentials_file.is_some() && by_key.is_none() && sources.proxy().is_none() {
             let rule = "there is no proxy that these credentials are for";
             self.broken(CREDENTIALS_KEY, rule, format!("set {PROXY_KEY}, or remove this key"));
         }
         let origin = origin?;
         if origin.scheme == Scheme::HTTP {
-            return Some(Way { proxy: None, source: "monime.base_url, which is plain http".to_owned() });
+            return Some(Egress { proxy: None, source: "monime.base_url, which is plain http".to_owned() });
         }
-        let way = by_key.unwrap_or_else(|| self.way_by_environment(sources, origin))?;
-        match (way.proxy, &raw.proxy_credentials_file) {
+        let egress = by_key.unwrap_or_else(|| self.egress_by_environment(sources, origin))?;
+        match (egress.proxy, &raw.proxy_credentials_file) {
             (Some(proxy), Some(path)) => {
-                let proxy = self.introduced(proxy, path, security.allow_world_readable_secrets)?;
-                Some(Way { proxy: Some(proxy), ..way })
+                let proxy = self.with_credentials_file(proxy, path, security.allow_world_readable_secrets)?;
+                Some(Egress { proxy: Some(proxy), ..egress })
             }
-            (proxy, _) => Some(Way { proxy, ..way }),
+            (proxy, _) => Some(Egress { proxy, ..egress }),
         }
     }
 
-    fn way_by_key(&mut self, text: &str) -> Option<Way> {
+    fn egress_by_key(&mut self, text: &str) -> Option<Egress> {
         let source = self.effective.source(PROXY_KEY).to_owned();
-        if text == NO_PROXY {
-            return Some(Way { proxy: None, source });
+        if text == STRAIGHT {
+            return Some(Egress { proxy: None, source });
         }
         match Proxy::parse(text) {
-            Ok(proxy) => Some(Way { proxy: Some(proxy), source }),
+            Ok(proxy) => Some(Egress { proxy: Some(proxy), source }),
             Err(error) => {
                 self.broken(PROXY_KEY, error.to_string(), fix(error));
                 None
@@ -70,18 +70,20 @@ impl Rules<'_> {
         }
     }
 
-    fn way_by_environment(&mut self, sources: &Sources, origin: &Origin) -> Option<Way> {
-        let Some((name, text)) = sources.proxy() else { return Some(Way { proxy: None, source: DEFAULT.to_owned() }) };
+    fn egress_by_environment(&mut self, sources: &Sources, origin: &Origin) -> Option<Egress> {
+        let Some((name, text)) = sources.proxy() else {
+            return Some(Egress { proxy: None, source: DEFAULT.to_owned() });
+        };
         if let Some((name, list)) = sources.no_proxy()
             && is_exempt(origin, list)
         {
-            return Some(Way { proxy: None, source: format!("environment variable {name}") });
+            return Some(Egress { proxy: None, source: format!("environment variable {name}") });
         }
         let source = format!("environment variable {name}");
         match Proxy::from_variable(name, text) {
-            Ok(proxy) => Some(Way { proxy: Some(proxy), source }),
+            Ok(proxy) => Some(Egress { proxy: Some(proxy), source }),
             Err(error) => {
-                let fix = format!("mend it, or set {PROXY_KEY}, which wins: a URL, or {NO_PROXY}");
+                let fix = format!("mend it, or set {PROXY_KEY}, which wins: a URL, or {STRAIGHT}");
                 self.problems.add(PROXY_KEY, &source, error.to_string(), fix);
                 None
             }
@@ -89,7 +91,7 @@ impl Rules<'_> {
     }
 
     /// The same proxy, asked as the file says.
-    fn introduced(&mut self, proxy: Proxy, path: &str, allow_world_readable: bool) -> Option<Proxy> {
+    fn with_credentials_file(&mut self, proxy: Proxy, path: &str, allow_world_readable: bool) -> Option<Proxy> {
         if let Some(variable) = proxy.credentials_place() {
             let rule = format!("the proxy's credentials are given twice: here and by {variable}");
             self.broken(CREDENTIALS_KEY, rule, "remove one of the two");
@@ -122,7 +124,7 @@ fn fix(error: InvalidProxy) -> String {
             )
         }
         InvalidProxy::Url | InvalidProxy::Scheme | InvalidProxy::Path | InvalidProxy::Credentials(_) => {
-            format!("write it like http://proxy.corp:3128, or {NO_PROXY}")
+            format!("write it like http://proxy.corp:3128, or {STRAIGHT}")
         }
     }
 }

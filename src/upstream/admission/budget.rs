@@ -6,9 +6,10 @@
 //!
 //! Pure: `now` is passed in. Refuses to sleep, to wake anyone, to count and to log: that is its layer's.
 
+mod lateness;
 mod place;
 mod share;
-mod way;
+
 mod window;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ use tokio::time::Instant;
 use crate::monime::Rates;
 pub(in crate::upstream) use place::{Places, Scope};
 
+use lateness::Lateness;
 use place::{Floors, Place, Windows};
-use way::Way;
 use window::{Kind, Window};
 
 /// A place nobody used for so long is forgotten: longer than any width with a limit worth having.
@@ -57,7 +58,7 @@ pub(in crate::upstream) struct Budget {
     /// The configured share of every limit, above 0 and at most 1.
     share: f64,
     windows: Windows,
-    way: Way,
+    lateness: Lateness,
     line: BTreeMap<Ticket, Waiter>,
     next: u64,
     /// How often everyone in line had to look again.
@@ -85,7 +86,7 @@ impl Budget {
         Self {
             share,
             windows: Windows::default(),
-            way: Way::default(),
+            lateness: Lateness::default(),
             line: BTreeMap::new(),
             next: 0,
             changes: 0,
@@ -165,7 +166,7 @@ impl Budget {
     /// A call that was sent at `sent_at` is answered, or given up, only now. It may have come to Monime later than its turn
     /// assumed, and counts from then. Whose turn that makes too early is told when it comes.
     pub(in crate::upstream) fn answered(&mut self, places: &Places, sent_at: Instant, now: Instant) {
-        let delay = self.way.delay(now.saturating_duration_since(sent_at), now);
+        let delay = self.lateness.of(now.saturating_duration_since(sent_at), now);
         if !delay.is_zero() {
             self.windows.delay(&places.each(), sent_at, sent_at + delay);
         }

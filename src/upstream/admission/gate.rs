@@ -82,6 +82,9 @@ pub(super) struct Turn {
 // === impl Quota ===
 
 impl Quota {
+    /// The most that can be set: no token of Monime's is granted it, and a budget can still keep count of it.
+    pub const MAX: u32 = 10_000;
+
     /// The limits for a token of this kind.
     #[must_use]
     pub fn rates(&self, kind: TokenKind) -> Rates {
@@ -153,7 +156,7 @@ impl Gate {
             match machines.budget.join(places, rates, now, latest.max(now)) {
                 Ok(ticket) => Ok(Queued { gate: self, ticket: Some(ticket), since: now }),
                 Err(late) => {
-                    self.0.metrics.budget_refusals.with_label_values(&[late.scope.as_str()]).inc();
+                    self.0.metrics.budget_refused(late.scope.as_str());
                     Err(Failure::Exhausted { wait: late.at.saturating_duration_since(now) })
                 }
             }
@@ -171,7 +174,7 @@ impl Gate {
                     queued.ticket = None;
                     let scope = scope.ok_or_else(lost)?;
                     let waited = now.saturating_duration_since(queued.since);
-                    self.0.metrics.budget_wait.with_label_values(&[scope.as_str()]).observe(waited.as_secs_f64());
+                    self.0.metrics.budget_waited(scope.as_str(), waited);
                     let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
                     self.tell(change);
                     Ok(Look::Sent(permit, now))
@@ -211,8 +214,7 @@ impl Gate {
         for (scope, told) in Scope::ALL.into_iter().zip(&mut machines.told) {
             let label = scope.as_str();
             let share = machines.budget.share(scope, now);
-            metrics.budget_share.with_label_values(&[label]).set(share);
-            metrics.budget_paused.with_label_values(&[label]).set(machines.budget.paused(scope, now).into());
+            metrics.budget_state(label, share, machines.budget.paused(scope, now));
             if share < *told {
                 tracing::warn!(scope = label, share, "Monime limits us: asking at a smaller share of its limit");
             } else if share > *told {
@@ -275,7 +277,7 @@ impl Turn {
             throttled
         });
         let scope = throttled.scope.as_str();
-        self.gate.0.metrics.upstream_throttled.with_label_values(&[scope]).inc();
+        self.gate.0.metrics.throttled(scope);
         tracing::warn!(scope, pause_s = pause.as_secs_f64(), space = %self.places.space, "Monime answered 429: pausing");
     }
 }

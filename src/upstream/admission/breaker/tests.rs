@@ -253,6 +253,8 @@ impl Model {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn it_does_what_the_naive_model_does(events in proptest::collection::vec(event(), 0..400)) {
         let epoch = Instant::now();

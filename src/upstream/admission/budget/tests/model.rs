@@ -307,6 +307,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn it_promises_and_keeps_what_counting_everything_does(
         share in 0..SHARES.len(),

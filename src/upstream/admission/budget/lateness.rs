@@ -15,14 +15,14 @@ const SPAN: Duration = Duration::from_secs(60);
 
 /// The quickest answers of the last span and of this one.
 #[derive(Debug, Default)]
-pub(super) struct Way {
+pub(super) struct Lateness {
     believed: Duration,
     seen: Option<(Instant, Duration)>,
 }
 
-impl Way {
+impl Lateness {
     /// How much later than when it was sent a call counts that took so long until it was answered or given up.
-    pub(super) fn delay(&mut self, took: Duration, now: Instant) -> Duration {
+    pub(super) fn of(&mut self, took: Duration, now: Instant) -> Duration {
         match &mut self.seen {
             Some((since, quickest)) if now.saturating_duration_since(*since) < SPAN => *quickest = took.min(*quickest),
             Some((since, quickest)) => {
@@ -44,13 +44,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_way_that_always_takes_equally_long_costs_nothing_once_it_is_known() {
         let (start, ms) = (Instant::now(), Duration::from_millis);
-        let mut way = Way::default();
-        assert_eq!(way.delay(ms(30), start), ms(0), "the margin has room for it");
-        assert_eq!(way.delay(ms(300), start), ms(250), "nothing is known, so it may all have been the way there");
-        assert_eq!(way.delay(ms(200), start + ms(59_000)), ms(150));
-        assert_eq!(way.delay(ms(200), start + ms(61_000)), ms(120), "the quickest of the first minute took 30 ms");
-        assert_eq!(way.delay(ms(210), start + ms(122_000)), ms(0), "of the second, 200 ms");
-        assert_eq!(way.delay(ms(900), start + ms(122_000)), ms(650));
-        assert_eq!(way.delay(ms(200), start + ms(300_000)), ms(150), "after a silence everything is new");
+        let mut lateness = Lateness::default();
+        assert_eq!(lateness.of(ms(30), start), ms(0), "the margin has room for it");
+        assert_eq!(lateness.of(ms(300), start), ms(250), "nothing is known, so it may all have been the way there");
+        assert_eq!(lateness.of(ms(200), start + ms(59_000)), ms(150));
+        assert_eq!(lateness.of(ms(200), start + ms(61_000)), ms(120), "the quickest of the first minute took 30 ms");
+        assert_eq!(lateness.of(ms(210), start + ms(122_000)), ms(0), "of the second, 200 ms");
+        assert_eq!(lateness.of(ms(900), start + ms(122_000)), ms(650));
+        assert_eq!(lateness.of(ms(200), start + ms(300_000)), ms(150), "after a silence everything is new");
     }
 }
