@@ -99,7 +99,7 @@ pub(super) struct Timeouts {
     /// One request to Monime, to the last byte of its answer.
     #[schemars(extend("default" = "5s"))]
     pub(super) attempt: String,
-    /// Everything that one lookup does.
+    /// Everything that one lookup does. What it is longer than one attempt is how long a lookup may wait for its turn.
     #[schemars(extend("default" = "10s"))]
     pub(super) total: String,
 }
@@ -155,7 +155,7 @@ pub(super) struct StaleIfError {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Budget {
-    /// Lookups with one token; without it 20, or 5 with a test token.
+    /// Lookups with one token; left away, what Monime grants it: 20, or 5 for a test token.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) endpoint: Option<i64>,
     /// All calls with one token; without it 80, or 20 with a test token.
@@ -164,9 +164,9 @@ pub(super) struct Budget {
     /// All calls for one space; without it 500, or 100 with a test token.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) space: Option<i64>,
-    /// This gateway's part of those limits, above 0 and at most 1; with several gateways on one token, one divided by
-    /// their number.
-    #[schemars(extend("default" = 1.0, "exclusiveMinimum" = 0, "maximum" = 1))]
+    /// This gateway's part of those limits, from 0.001 to 1; with several gateways on one token, one divided by their
+    /// number: 0.25 for four.
+    #[schemars(extend("default" = 1.0, "minimum" = 0.001, "maximum" = 1))]
     pub(super) share: f64,
 }
 

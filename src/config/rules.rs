@@ -30,6 +30,9 @@ const DRAIN: Bounds = Bounds::new(Duration::from_millis(1), MINUTE.saturating_mu
 /// Below this a single answer at its bound would not fit.
 const MIN_CACHE: u64 = 1 << 20;
 
+/// With a smaller part of a limit than this nobody is served.
+const MIN_SHARE: f64 = 0.001;
+
 /// Judges values, and says of each broken rule who broke it.
 pub(super) struct Rules<'a> {
     pub(super) effective: &'a Effective,
@@ -130,9 +133,9 @@ impl Rules<'_> {
         let endpoint = rate("budget.endpoint", raw.endpoint);
         let token = rate("budget.token", raw.token);
         let space = rate("budget.space", raw.space);
-        let is_share = raw.share > 0.0 && raw.share <= 1.0;
+        let is_share = (MIN_SHARE..=1.0).contains(&raw.share);
         if !is_share {
-            let rule = format!("{} is not above 0 and at most 1", raw.share);
+            let rule = format!("{} is not from {MIN_SHARE} to 1", raw.share);
             self.broken("budget.share", rule, "write 1.0, or one divided by how many gateways share the token");
         }
         let quota = Quota { endpoint: endpoint?, token: token?, space: space? };

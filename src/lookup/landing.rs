@@ -74,7 +74,12 @@ where
         Ok(answer) if answer.verdict() == Verdict::Pending => memory.pending.saw(&key, Instant::now()),
         Ok(_) | Err(_) => {}
     }
-    memory.remember(answered.as_ref().map_or_else(Error::as_str, |answer| answer.verdict().as_str()));
+    match &answered {
+        // Monime was not asked.
+        Err(Error::Failed(Failure::Exhausted { .. } | Failure::Open { .. })) => {}
+        Ok(answer) => memory.remember(answer.verdict().as_str()),
+        Err(error) => memory.remember(error.as_str()),
+    }
     ticket.land(|current| match answered {
         Ok(answer) if current => Ok(settle(memory, key, answer)),
         // A purge grounded this flight: it answers those who waited, but what it knows is older than the purge.

@@ -22,7 +22,9 @@ const SECONDS: [f64; 21] = [
     1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The words for how reading a changed secret came out.
+/// What Monime's limits count.
+const SCOPES: [&str; 3] = ["endpoint", "token", "space"];
+/// The words for how reading a changed secret or configuration came out.
 const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
 
 /// The metrics of one gateway.
@@ -97,6 +99,10 @@ impl Metrics {
             registry,
         };
         // There from the start: of a counter that appears with its first failure, no rate shows that failure.
+        for scope in SCOPES {
+            metrics.upstream_throttled.with_label_values(&[scope]);
+            metrics.budget_refusals.with_label_values(&[scope]);
+        }
         for result in RELOAD_RESULTS {
             metrics.secret_reloads.with_label_values(&[result]);
             metrics.config_reloads.with_label_values(&[result]);

@@ -169,9 +169,11 @@ impl Source {
                 }
             }
             Ok(secret) => {
+                let kind = secret.kind();
                 self.replace(State::of(secret, before.generation + 1));
                 count(metrics, true);
-                tracing::info!(source = %redact(&self.name), "the secret has changed; the new one is used from now on");
+                let source = redact(&self.name);
+                tracing::info!(%source, ?kind, "the secret has changed; the new one is used from now on");
             }
             Err(error) => {
                 let words = error.problem.to_string();

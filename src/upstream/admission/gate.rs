@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::breaker::{Breaker, Change, Permit, State, Verdict};
-use super::budget::{Budget, Places, Scope, Ticket};
+use super::budget::{Budget, Places, Scope, Ticket, TooLate};
 use crate::monime::{Rates, TokenKind};
 use crate::telemetry::Metrics;
 use crate::upstream::retry_after::retry_after;
@@ -23,6 +23,9 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("monime-rate-limit");
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause that is believed.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// How much later than promised a turn may come. Who has waited for it would rather have a shorter time for the answer.
+const SLIP: Duration = Duration::from_secs(1);
 
 /// Limits that the operator set, in calls a second; where none is set, the token's kind decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -155,10 +158,7 @@ impl Gate {
             // left for waiting.
             match machines.budget.join(places, rates, now, latest.max(now)) {
                 Ok(ticket) => Ok(Queued { gate: self, ticket: Some(ticket), since: now }),
-                Err(late) => {
-                    self.0.metrics.budget_refused(late.scope.as_str());
-                    Err(Failure::Exhausted { wait: late.at.saturating_duration_since(now) })
-                }
+                Err(late) => Err(self.exhausted(late, now)),
             }
         })
     }
@@ -179,13 +179,18 @@ impl Gate {
                     self.tell(change);
                     Ok(Look::Sent(permit, now))
                 }
-                // A pause can move a turn that was promised.
-                Err(moment) if moment > latest => {
-                    Err(Failure::Exhausted { wait: moment.saturating_duration_since(now) })
+                // A pause moves what was promised, and so do late answers, by less.
+                Err(moment) if moment > latest + SLIP => {
+                    Err(self.exhausted(TooLate { at: moment, scope: Scope::Endpoint }, now))
                 }
                 Err(moment) => Ok(Look::NotBefore(moment)),
             }
         })
+    }
+
+    fn exhausted(&self, late: TooLate, now: Instant) -> Failure {
+        self.0.metrics.budget_refused(late.scope.as_str());
+        Failure::Exhausted { wait: late.at.saturating_duration_since(now) }
     }
 
     /// Does `work` under the lock, then wakes whoever must look again.
