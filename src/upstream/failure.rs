@@ -120,13 +120,13 @@ impl Failure {
         }
     }
 
-    /// Whether an answer past its time may be told instead: yes, where Monime is down or slow; no, where something came
-    /// that should be looked into, or where the fault is ours.
+    /// Whether an answer past its time may be told instead: yes, where Monime is down, slow or more in demand than it may
+    /// be asked; no, where something came that should be looked into, or where the fault is ours.
     #[must_use]
     pub fn permits_stale(&self) -> bool {
         match self {
-            Self::Unreachable(..) | Self::TimedOut(_) | Self::Open { .. } => true,
-            Self::Internal(_) | Self::NoToken | Self::Unreadable(_) | Self::Exhausted { .. } => false,
+            Self::Unreachable(..) | Self::TimedOut(_) | Self::Open { .. } | Self::Exhausted { .. } => true,
+            Self::Internal(_) | Self::NoToken | Self::Unreadable(_) => false,
         }
     }
 }
@@ -168,7 +168,7 @@ mod tests {
             (Failure::TimedOut(Bound::Total), false, true),
             (Failure::Internal("".into()), false, false),
             (Failure::Unreadable(Unreadable::Framing), false, false),
-            (Failure::Exhausted { wait }, false, false),
+            (Failure::Exhausted { wait }, false, true),
             (Failure::Open { wait }, false, true),
         ] {
             assert_eq!((failure.is_worth_a_retry(), failure.permits_stale()), (retry, stale), "{failure:?}");

@@ -96,8 +96,9 @@ where
                 sleep(wait).await;
                 generation = retry.keyring.generation(&fetch.key.space);
                 match retry.inner.clone().oneshot(fetch.clone()).await {
-                    // That we would not ask again says less than what we know already.
-                    Err(Failure::Exhausted { .. } | Failure::Open { .. }) => break,
+                    // That we would not ask again says less than what we know already; but for a 401 to a token that is
+                    // not in use any more.
+                    Err(Failure::Exhausted { .. } | Failure::Open { .. }) if cause != Cause::Credentials => break,
                     newer => answered = newer,
                 }
             }

@@ -37,7 +37,8 @@ pub(crate) enum Word {
 }
 
 /// The failures in whose place a kept answer is told.
-const PERMITTING: [&str; 5] = [
+const PERMITTING: [&str; 6] = [
+    "gateway_budget_exhausted",
     "gateway_upstream_error",
     "gateway_upstream_unavailable",
     "gateway_upstream_open",
@@ -46,9 +47,8 @@ const PERMITTING: [&str; 5] = [
 ];
 
 /// The gateway's own failures that a well-formed lookup may meet. A bug of ours is none of them.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 7] = [
     "gateway_not_cached",
-    "gateway_budget_exhausted",
     "gateway_upstream_throttled",
     "gateway_upstream_unreadable",
     "gateway_upstream_mismatch",

@@ -281,7 +281,10 @@ impl State {
         let kept = self.kept(&key, now).filter(|kept| kept.status == Status::Completed);
         let permits = match (result, &said) {
             (Err(failure), _) => {
-                matches!(failure, Failure::Unreachable(..) | Failure::TimedOut(_) | Failure::Open { .. })
+                matches!(
+                    failure,
+                    Failure::Unreachable(..) | Failure::TimedOut(_) | Failure::Open { .. } | Failure::Exhausted { .. }
+                )
             }
             (Ok(reply), _) if reply.status.is_server_error() => true,
             (Ok(_), Some(Said { meaning: Meaning::Session(status), .. })) => !status.is_final() && kept.is_some(),

@@ -59,6 +59,8 @@ pub(in crate::upstream) struct Budget {
     share: f64,
     windows: Windows,
     lateness: Lateness,
+    /// Calls that were sent and are not answered yet.
+    under_way: BTreeMap<Ticket, UnderWay>,
     line: BTreeMap<Ticket, Waiter>,
     next: u64,
     /// How often everyone in line had to look again.
@@ -70,12 +72,31 @@ pub(in crate::upstream) struct Budget {
 }
 
 #[derive(Debug)]
+struct UnderWay {
+    places: Arc<[Place; 3]>,
+    sent_at: Instant,
+    /// From when it counts: it may not have come yet.
+    counts_from: Instant,
+}
+
+#[derive(Debug)]
 struct Waiter {
     /// Narrowest first.
     places: Arc<[Place; 3]>,
     at: Instant,
     /// Whose window decided when its turn comes, when it joined.
     scope: Scope,
+}
+
+// === impl UnderWay ===
+
+impl UnderWay {
+    fn count_from(&mut self, from: Instant, windows: &mut Windows) {
+        if from > self.counts_from {
+            windows.delay(&self.places, self.counts_from, from);
+            self.counts_from = from;
+        }
+    }
 }
 
 // === impl Budget ===
@@ -87,6 +108,7 @@ impl Budget {
             share,
             windows: Windows::default(),
             lateness: Lateness::default(),
+            under_way: BTreeMap::new(),
             line: BTreeMap::new(),
             next: 0,
             changes: 0,
@@ -149,6 +171,7 @@ impl Budget {
     /// again.
     pub(in crate::upstream) fn take(&mut self, ticket: Ticket, now: Instant) -> Result<Option<Scope>, Instant> {
         self.grow(now);
+        self.hold(now);
         if !self.fits(ticket, now) {
             self.plan(now);
         }
@@ -159,16 +182,25 @@ impl Budget {
         Ok(self.line.remove(&ticket).map(|waiter| {
             self.windows.unbook(&waiter.places, waiter.at);
             self.windows.mark(&waiter.places, now, Kind::Sent);
+            let call = UnderWay { places: waiter.places, sent_at: now, counts_from: now };
+            self.under_way.insert(ticket, call);
             waiter.scope
         }))
     }
 
-    /// A call that was sent at `sent_at` is answered, or given up, only now. It may have come to Monime later than its turn
-    /// assumed, and counts from then. Whose turn that makes too early is told when it comes.
-    pub(in crate::upstream) fn answered(&mut self, places: &Places, sent_at: Instant, now: Instant) {
-        let delay = self.lateness.of(now.saturating_duration_since(sent_at), now);
-        if !delay.is_zero() {
-            self.windows.delay(&places.each(), sent_at, sent_at + delay);
+    /// A call that was sent is answered, or given up, only now. Unless it never `came` to Monime, it may have come later than
+    /// its turn assumed, and counts from then. Whose turn that makes too early is told when it comes.
+    pub(in crate::upstream) fn answered(&mut self, ticket: Ticket, came: bool, now: Instant) {
+        let Some(mut call) = self.under_way.remove(&ticket).filter(|_| came) else { return };
+        let delay = self.lateness.of(now.saturating_duration_since(call.sent_at), now);
+        call.count_from(call.sent_at + delay, &mut self.windows);
+    }
+
+    /// What has been under way for longer than usual may not have come yet, so it counts as if it came only now.
+    fn hold(&mut self, now: Instant) {
+        let Some(from) = now.checked_sub(self.lateness.usual()) else { return };
+        for call in self.under_way.values_mut() {
+            call.count_from(from, &mut self.windows);
         }
     }
 

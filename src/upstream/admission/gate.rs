@@ -15,7 +15,7 @@ use super::budget::{Budget, Places, Scope, Ticket, TooLate};
 use crate::monime::{Rates, TokenKind};
 use crate::telemetry::Metrics;
 use crate::upstream::retry_after::retry_after;
-use crate::upstream::{Failure, Reply};
+use crate::upstream::{Failure, Reply, Unreachable};
 
 /// Which limit was reached, as Monime says it.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("monime-rate-limit");
@@ -69,7 +69,7 @@ struct Queued<'a> {
 /// Whether a turn has come.
 enum Look {
     /// It has, and was taken at this moment.
-    Sent(Permit, Instant),
+    Sent(Ticket, Permit, Instant),
     /// It comes at this moment, as things stand.
     NotBefore(Instant),
 }
@@ -78,6 +78,7 @@ enum Look {
 pub(super) struct Turn {
     gate: Gate,
     places: Places,
+    ticket: Ticket,
     sent_at: Instant,
     permit: Option<Permit>,
 }
@@ -140,8 +141,8 @@ impl Gate {
             // Asked for before looking, so that what moves in between is not missed.
             let moved = self.0.moved.notified();
             match self.take(&mut queued, latest)? {
-                Look::Sent(permit, sent_at) => {
-                    return Ok(Turn { gate: self.clone(), places, sent_at, permit: Some(permit) });
+                Look::Sent(ticket, permit, sent_at) => {
+                    return Ok(Turn { gate: self.clone(), places, ticket, sent_at, permit: Some(permit) });
                 }
                 Look::NotBefore(moment) => tokio::select! {
                     () = sleep_until(moment) => {}
@@ -177,7 +178,7 @@ impl Gate {
                     self.0.metrics.budget_waited(scope.as_str(), waited);
                     let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
                     self.tell(change);
-                    Ok(Look::Sent(permit, now))
+                    Ok(Look::Sent(ticket, permit, now))
                 }
                 // A pause moves what was promised, and so do late answers, by less.
                 Err(moment) if moment > latest + SLIP => {
@@ -255,7 +256,7 @@ impl Drop for Queued<'_> {
 impl Turn {
     /// The attempt is over: the breaker learns how it came out, the budget whether it was one too many.
     pub(super) fn ended(mut self, result: &Result<Reply, Failure>) {
-        self.learn(verdict(result));
+        self.learn(verdict(result), came(result));
         if let Ok(reply) = result
             && reply.status == StatusCode::TOO_MANY_REQUESTS
         {
@@ -263,10 +264,10 @@ impl Turn {
         }
     }
 
-    fn learn(&mut self, verdict: Verdict) {
+    fn learn(&mut self, verdict: Verdict, came: bool) {
         let Some(permit) = self.permit.take() else { return };
         self.gate.with(|machines, now| {
-            machines.budget.answered(&self.places, self.sent_at, now);
+            machines.budget.answered(self.ticket, came, now);
             let change = machines.breaker.end(permit, verdict, now);
             self.gate.tell(change);
             self.gate.measure(machines, now);
@@ -289,13 +290,24 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.learn(Verdict::Failure);
+        self.learn(Verdict::Failure, true);
     }
 }
 
 /// A turn that nobody was in line for; a bug, and nothing is sent without a turn.
 fn lost() -> Failure {
     Failure::Internal("a turn was lost".into())
+}
+
+/// Whether the request may have come to Monime, so that it counts there.
+fn came(result: &Result<Reply, Failure>) -> bool {
+    match result {
+        Err(Failure::Unreachable(Unreachable::NotConnected | Unreachable::Refused, _)) => false,
+        Err(Failure::Internal(_) | Failure::NoToken | Failure::Exhausted { .. } | Failure::Open { .. }) => false,
+        Ok(_) => true,
+        Err(Failure::Unreachable(Unreachable::Unanswered | Unreachable::Reset, _)) => true,
+        Err(Failure::TimedOut(_) | Failure::Unreadable(_)) => true,
+    }
 }
 
 /// What an attempt says about Monime's health: that it failed, if it did not answer or answered 5xx.

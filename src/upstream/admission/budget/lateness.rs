@@ -21,6 +21,11 @@ pub(super) struct Lateness {
 }
 
 impl Lateness {
+    /// How long a call may be under way and still have come when its turn assumed.
+    pub(super) fn usual(&self) -> Duration {
+        self.believed + MARGIN
+    }
+
     /// How much later than when it was sent a call counts that took so long until it was answered or given up.
     pub(super) fn of(&mut self, took: Duration, now: Instant) -> Duration {
         match &mut self.seen {
@@ -33,7 +38,7 @@ impl Lateness {
             }
             None => self.seen = Some((now, took)),
         }
-        took.saturating_sub(self.believed).saturating_sub(MARGIN)
+        took.saturating_sub(self.usual())
     }
 }
 

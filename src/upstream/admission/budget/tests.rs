@@ -15,6 +15,13 @@ fn places(token: &str, space: usize) -> Places {
 }
 
 impl Budget {
+    /// Takes a turn, for a call that is answered at once.
+    fn send(&mut self, ticket: Ticket, now: Instant) -> Result<(), Instant> {
+        self.take(ticket, now)?;
+        self.answered(ticket, true, now);
+        Ok(())
+    }
+
     /// When a turn comes; none if it was taken or given back.
     fn moment(&self, ticket: Ticket) -> Option<Instant> {
         self.line.get(&ticket).map(|waiter| waiter.at)
@@ -52,7 +59,7 @@ impl Line {
 
     fn send(&mut self, space: usize) {
         let ticket = self.join(space);
-        assert!(self.budget.take(ticket, self.now).is_ok());
+        assert!(self.budget.send(ticket, self.now).is_ok());
     }
 
     fn throttle(&mut self, scope: Option<Scope>, sent_at: Instant) -> Throttled {
@@ -68,7 +75,7 @@ fn a_turn_comes_when_the_oldest_call_has_left_the_window() {
     line.send(0);
     let (third, fourth) = (line.join(0), line.join(0));
     assert_eq!((line.wait(third), line.wait(fourth)), (WIDTH - millis(100), WIDTH));
-    assert_eq!(line.budget.take(third, line.now), Err(line.now + WIDTH - millis(100)));
+    assert_eq!(line.budget.send(third, line.now), Err(line.now + WIDTH - millis(100)));
 }
 
 #[test]
@@ -115,9 +122,9 @@ fn of_several_that_are_due_the_first_goes_first_whoever_asks_first() {
     let mut line = Line::new(rates(1, 9, 9));
     let (first, second) = (line.join(0), line.join(0));
     line.now += 3 * WIDTH;
-    assert_eq!(line.budget.take(second, line.now), Err(line.now + WIDTH));
-    assert!(line.budget.take(first, line.now).is_ok());
-    assert!(line.budget.take(second, line.now + WIDTH).is_ok());
+    assert_eq!(line.budget.send(second, line.now), Err(line.now + WIDTH));
+    assert!(line.budget.send(first, line.now).is_ok());
+    assert!(line.budget.send(second, line.now + WIDTH).is_ok());
 }
 
 #[test]
@@ -229,7 +236,7 @@ fn places_that_nobody_uses_are_forgotten() {
         let space = SpaceId::parse(&format!("spc-{index}")).unwrap();
         let places = Places { token: "token".into(), operation: "get", space };
         let ticket = line.budget.join(&places, line.rates, line.now, line.now).unwrap();
-        assert!(line.budget.take(ticket, line.now).is_ok());
+        assert!(line.budget.send(ticket, line.now).is_ok());
         line.now += millis(2000);
         most = most.max(line.budget.windows.0.len());
     }
@@ -245,7 +252,7 @@ fn somebody_who_overslept_is_not_forgotten() {
         let places = places(&format!("token-{index}"), 1);
         line.budget.join(&places, rates(9, 9, 900), line.now, line.now).unwrap();
     }
-    assert!(line.budget.take(overslept, line.now).is_ok());
+    assert!(line.budget.send(overslept, line.now).is_ok());
     let next = line.join(0);
     assert_eq!(line.wait(next), WIDTH);
 }
@@ -261,7 +268,7 @@ fn a_long_line_is_served_in_order() {
     assert_eq!(late, Err(TooLate { at: line.now + 50 * WIDTH, scope: Scope::Endpoint }));
     for ticket in tickets.into_iter().take(100) {
         line.now += line.wait(ticket) + millis(1);
-        assert!(line.budget.take(ticket, line.now).is_ok());
+        assert!(line.budget.send(ticket, line.now).is_ok());
     }
 }
 
@@ -273,7 +280,7 @@ fn keys_that_are_polled_in_turn_get_the_same_number_of_calls() {
     while line.now < start + Duration::from_secs(120) {
         let (key, ticket) = waiting.remove(0);
         line.now += line.wait(ticket);
-        assert!(line.budget.take(ticket, line.now).is_ok());
+        assert!(line.budget.send(ticket, line.now).is_ok());
         polls[key] += 1;
         waiting.push((key, line.join(key % 3)));
     }
@@ -286,14 +293,35 @@ fn keys_that_are_polled_in_turn_get_the_same_number_of_calls() {
 fn a_call_whose_answer_was_late_counts_from_when_it_may_have_come() {
     let mut line = Line::new(rates(2, 99, 99));
     let sent_at = line.now;
-    line.send(0);
-    line.send(0);
+    let sent = [line.join(0), line.join(0)];
+    for ticket in sent {
+        assert!(line.budget.take(ticket, sent_at).is_ok());
+    }
     let waiting = line.join(0);
     // A hiccup: both may have come 250 ms after they were sent, beyond what the width has to spare.
-    for _ in 0..2 {
-        line.budget.answered(&places("token", 0), sent_at, sent_at + millis(300));
+    for ticket in sent {
+        line.budget.answered(ticket, true, sent_at + millis(300));
     }
     let promised = sent_at + WIDTH;
     assert_eq!(line.budget.take(waiting, promised), Err(promised + millis(250)));
     assert!(line.budget.take(waiting, promised + millis(250)).is_ok());
+}
+
+#[test]
+fn what_is_not_answered_counts_for_as_long_as_it_may_still_come() {
+    let mut line = Line::new(rates(2, 99, 99));
+    let sent_at = line.now;
+    let sent = [line.join(0), line.join(0)];
+    for ticket in sent {
+        assert!(line.budget.take(ticket, sent_at).is_ok());
+    }
+    let waiting = line.join(0);
+    for seconds in 2..5 {
+        let now = sent_at + millis(1000 * seconds);
+        assert_eq!(line.budget.take(waiting, now), Err(now + WIDTH - millis(50)), "Monime may get all of them at once");
+    }
+    // One never came; the other came at last.
+    line.budget.answered(sent[0], false, sent_at + millis(5000));
+    line.budget.answered(sent[1], true, sent_at + millis(5000));
+    assert!(line.budget.take(waiting, sent_at + millis(5100)).is_ok());
 }

@@ -118,7 +118,7 @@ impl Window {
         self.sent += usize::from(kind == Kind::Sent);
     }
 
-    /// A call that was sent at `sent_at` counts from `at`, unless it is forgotten already.
+    /// A call that counted from `sent_at` counts from `at`, also if it was forgotten already.
     pub(super) fn delay(&mut self, sent_at: Instant, at: Instant) {
         let start = self.marks.partition_point(|mark| mark.at < sent_at);
         let same = self.marks.range(start..).take_while(|mark| mark.at == sent_at);
@@ -126,8 +126,8 @@ impl Window {
         if let Some(offset) = offset {
             self.marks.remove(start + offset);
             self.sent -= 1;
-            self.mark(at, Kind::Sent);
         }
+        self.mark(at, Kind::Sent);
     }
 
     /// Takes back a turn booked for this moment.

@@ -129,7 +129,7 @@ impl World {
         let due = |budget: &Budget, ticket: Ticket| budget.moment(ticket).is_some_and(|at| at <= now);
         let mut sent = 0;
         line.retain(|ticket| {
-            let taken = due(budget, *ticket) && budget.take(*ticket, now).is_ok();
+            let taken = due(budget, *ticket) && budget.send(*ticket, now).is_ok();
             sent += usize::from(taken);
             !taken
         });

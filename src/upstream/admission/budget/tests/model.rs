@@ -236,8 +236,8 @@ impl World {
             }
         }
         let at = self.line[index].at;
-        let taken = self.real.take(ticket, self.now);
-        prop_assert_eq!(taken.map(drop), if at <= self.now { Ok(()) } else { Err(at) });
+        let taken = self.real.send(ticket, self.now);
+        prop_assert_eq!(taken, if at <= self.now { Ok(()) } else { Err(at) });
         if taken.is_ok() {
             let waiting = self.line.remove(index);
             for spot in waiting.spots {
