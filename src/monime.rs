@@ -17,6 +17,8 @@ pub use verdict::{Final, Flaw, Verdict};
 pub const SPACE_HEADER: &str = "monime-space-id";
 /// The header that names the release whose shapes a caller wants.
 pub const VERSION_HEADER: &str = "monime-version";
+/// The header in which a 429 says which limit was reached.
+pub const RATE_LIMIT_HEADER: &str = "monime-rate-limit";
 /// The release that Monime's public OpenAPI file describes.
 pub const CURRENT_VERSION: &str = "caph.2025-08-23";
 /// Every release that is known.

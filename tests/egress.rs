@@ -17,7 +17,7 @@ use monigate::sandbox::{DEFAULT_TOKEN, Sandbox};
 use support::client::{ask, get};
 use support::gateway::{self, Gateway, PATIENCE, SPACE, space};
 use support::leaks::{Said, base64, leak};
-use support::process::{Process, Ran};
+use support::process::{self, Process, Ran};
 use support::proxy::{Manner, Proxy};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -294,9 +294,8 @@ async fn credentials_from_the_environment_are_decoded_used_and_never_said() {
     let (base_url, ca) = (format!("monime.base_url={}", monime.base_url), monime.ca());
     let listen = ["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", "trace"];
     let arguments = [&listen[..], &["--set", &base_url, "--set", &ca]].concat();
-    let mut process = Process::start(&arguments, &[&LEAST[..], &[("HTTPS_PROXY", good.as_str())]].concat());
-    let serving = process.says("serving").await;
-    let [address, admin] = ["address", "admin"].map(|field| serving[field].as_str().unwrap().parse().unwrap());
+    let environment = [&LEAST[..], &[("HTTPS_PROXY", good.as_str())]].concat();
+    let process::Gateway { address, admin, mut process } = process::Gateway::start(&arguments, &environment).await;
     assert_eq!(ask(&address, &get(&support::client::path(&monime.id), "")).await.status, 200);
     let mut said = Said::default();
     for target in ["/config", "/metrics", "/readyz?verbose"] {

@@ -24,7 +24,7 @@ use monigate::sandbox::{Asked, DEFAULT_TOKEN, Fault, Limits, Profile, Schedule, 
 use support::client::{Wire, ask, get, path};
 use support::gateway::{OTHER_SPACE, SPACE, eventually};
 use support::pages::{FarAway, Manner, Monime, Treated, poll};
-use support::process::{Gateway, Process};
+use support::process::Gateway;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
@@ -242,10 +242,7 @@ async fn gateway_of_two(base_url: &str, tokens: [&str; 2], folder: &std::path::P
     std::fs::write(&config, monime).unwrap();
     let config = config.to_str().unwrap();
     let arguments = ["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", config];
-    let mut process = Process::start(&arguments, &[]);
-    let serving = process.says("serving").await;
-    let address = |field: &str| serving[field].as_str().unwrap().parse().unwrap();
-    Gateway { address: address("address"), admin: address("admin"), process }
+    Gateway::start(&arguments, &[]).await
 }
 
 async fn two_spaces() -> String {

@@ -19,7 +19,7 @@ use monigate::sandbox::{DEFAULT_TOKEN, Profile, Sandbox, Schedule};
 use support::client::{Answer, Wire, ask, get, path};
 use support::gateway::{self, Gateway, OTHER_SPACE, SPACE, eventually, metric, play, space};
 use support::leaks::Said;
-use support::process::{self, Process};
+use support::process;
 use support::proxy::{Manner, Proxy};
 use support::upstream::{Step, Upstream, answer, session};
 use tempfile::TempDir;
@@ -324,10 +324,7 @@ impl Desk {
         let file = folder.path().join("monigate.toml");
         put(&file, &written(&folder, base_url, rest));
         let arguments = ["run", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()];
-        let mut process = Process::start(&arguments, &[]);
-        let serving = process.says("serving").await;
-        let address = |field: &str| serving[field].as_str().unwrap().parse().unwrap();
-        let process = process::Gateway { address: address("address"), admin: address("admin"), process };
+        let process = process::Gateway::start(&arguments, &[]).await;
         Self { folder, base_url: base_url.to_owned(), process }
     }
 

@@ -26,7 +26,7 @@ use monigate::sandbox::{self, Limits, Sandbox};
 use support::client::{Wire, ask, get, path};
 use support::gateway::{OTHER_SPACE, SPACE, eventually, metric, play_with};
 use support::leaks::Said;
-use support::process::{Gateway, Process};
+use support::process::Gateway;
 use support::upstream::{Step, Upstream, answer, session};
 use tempfile::TempDir;
 use tokio::sync::{RwLock, watch};
@@ -180,14 +180,7 @@ async fn an_answer_is_held_against_the_token_that_it_was_asked_for_with() {
 async fn run(desk: &Desk, level: &str) -> Gateway {
     let config = desk.config();
     let arguments = ["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", level, "--config"];
-    start(&[&arguments[..], &[config.to_str().unwrap()]].concat()).await
-}
-
-async fn start(arguments: &[&str]) -> Gateway {
-    let mut process = Process::start(arguments, &[]);
-    let serving = process.says("serving").await;
-    let address = |field: &str| serving[field].as_str().unwrap().parse().unwrap();
-    Gateway { address: address("address"), admin: address("admin"), process }
+    Gateway::start(&[&arguments[..], &[config.to_str().unwrap()]].concat(), &[]).await
 }
 
 #[tokio::test]
@@ -404,7 +397,7 @@ async fn run_with(volume: &Volume, base_url: &str) -> Gateway {
     let fast = ["budget.endpoint=10000", "budget.token=10000", "budget.space=10000"];
     let mut arguments = vec!["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     [&[file.as_str(), &base_url, &space][..], &fast].concat().iter().for_each(|set| arguments.extend(["--set", *set]));
-    start(&arguments).await
+    Gateway::start(&arguments, &[]).await
 }
 
 /// A caller that never asks twice for the same, and lets nobody tell it that this failed; returns how often it asked.

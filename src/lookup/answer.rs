@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::lifetimes::Lifetimes;
 use crate::monime::verdict::judge;
-use crate::monime::{Flaw, Key, SessionIdRef, Verdict};
+use crate::monime::{Flaw, Key, RATE_LIMIT_HEADER, SessionIdRef, Verdict};
 use crate::upstream::Reply;
 
 /// RFC 9211.
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// The caller's name for its request, or one of ours.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const RATE_LIMIT: HeaderName = HeaderName::from_static("monime-rate-limit");
+const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
 
 /// What an entry takes besides what is counted: moka's own structures, reference counts, and what the allocator rounds
 /// up. Measured as the growth of resident memory over 60,000 entries with bodies of 300, 1,300 and 5,000 bytes, which

@@ -1,7 +1,8 @@
 //! A flight's whole life: ask, judge, and write what Monime's newest word does to the store.
 //!
 //! Owns the rule that a final answer never goes back: while a `completed` answer is kept, nothing but a later final word
-//! of Monime replaces it; and that a kept answer stands in for a failure that leaves the session open. Refuses to store for a flight that is not current any more.
+//! of Monime replaces it; and that a kept answer stands in for a failure that leaves the session open. Refuses to store
+//! for a flight that is not current any more.
 
 use std::pin::pin;
 use std::sync::Arc;

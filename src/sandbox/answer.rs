@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::draft::Invalid;
 use super::limiter::Scope;
-use crate::monime::Envelope;
+use crate::monime::{Envelope, RATE_LIMIT_HEADER};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SANDBOX: HeaderName = HeaderName::from_static("monime-sandbox");
 const NOT_MONIME: HeaderValue = HeaderValue::from_static("this is not Monime");
 const NAME: HeaderValue = HeaderValue::from_static("monigate-sandbox");
 const CACHE: HeaderName = HeaderName::from_static("monime-cache");
-const RATE_LIMIT: HeaderName = HeaderName::from_static("monime-rate-limit");
+const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
 const REQUEST_ID: HeaderName = HeaderName::from_static("monime-request-id");
 const REQUEST_CHECKSUM: HeaderName = HeaderName::from_static("monime-request-checksum");
 const REQUEST_TIMESTAMP: HeaderName = HeaderName::from_static("monime-request-timestamp");

@@ -138,7 +138,12 @@ impl Gateway {
         let mut arguments = vec!["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", &base_url];
         settings.iter().for_each(|setting| arguments.extend(["--set", *setting]));
         let environment = [("MONIGATE__MONIME__TOKEN", token), ("MONIGATE__MONIME__DEFAULT_SPACE", SPACE)];
-        let mut process = Process::start(&arguments, &environment);
+        Self::start(&arguments, &environment).await
+    }
+
+    /// Starts the program, and waits until it says where it serves.
+    pub(crate) async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut process = Process::start(arguments, environment);
         let serving = process.says("serving").await;
         let address = |field: &str| serving[field].as_str().unwrap().parse().unwrap();
         Self { address: address("address"), admin: address("admin"), process }

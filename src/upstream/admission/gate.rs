@@ -12,13 +12,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::breaker::{Breaker, Change, Permit, State, Verdict};
 use super::budget::{Budget, Places, Scope, Ticket, TooLate};
-use crate::monime::{Rates, TokenKind};
+use crate::monime::{RATE_LIMIT_HEADER, Rates, TokenKind};
 use crate::telemetry::Metrics;
 use crate::upstream::retry_after::retry_after;
 use crate::upstream::{Failure, Reply, Unreachable};
 
 /// Which limit was reached, as Monime says it.
-const RATE_LIMIT: HeaderName = HeaderName::from_static("monime-rate-limit");
+const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
 /// The pause after a 429 that does not say how long: Monime counts by the second.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause that is believed.

@@ -62,6 +62,13 @@ impl Line {
         assert!(self.budget.send(ticket, self.now).is_ok());
     }
 
+    /// A call that is not answered yet.
+    fn sent(&mut self) -> Ticket {
+        let ticket = self.join(0);
+        assert!(self.budget.take(ticket, self.now).is_ok());
+        ticket
+    }
+
     fn throttle(&mut self, scope: Option<Scope>, sent_at: Instant) -> Throttled {
         self.budget.throttled(&places("token", 0), scope, sent_at, millis(2000), self.now)
     }
@@ -293,10 +300,7 @@ fn keys_that_are_polled_in_turn_get_the_same_number_of_calls() {
 fn a_call_whose_answer_was_late_counts_from_when_it_may_have_come() {
     let mut line = Line::new(rates(2, 99, 99));
     let sent_at = line.now;
-    let sent = [line.join(0), line.join(0)];
-    for ticket in sent {
-        assert!(line.budget.take(ticket, sent_at).is_ok());
-    }
+    let sent = [line.sent(), line.sent()];
     let waiting = line.join(0);
     // A hiccup: both may have come 250 ms after they were sent, beyond what the width has to spare.
     for ticket in sent {
@@ -311,10 +315,7 @@ fn a_call_whose_answer_was_late_counts_from_when_it_may_have_come() {
 fn what_is_not_answered_counts_for_as_long_as_it_may_still_come() {
     let mut line = Line::new(rates(2, 99, 99));
     let sent_at = line.now;
-    let sent = [line.join(0), line.join(0)];
-    for ticket in sent {
-        assert!(line.budget.take(ticket, sent_at).is_ok());
-    }
+    let sent = [line.sent(), line.sent()];
     let waiting = line.join(0);
     for seconds in 2..5 {
         let now = sent_at + millis(1000 * seconds);
