@@ -5,6 +5,7 @@
 //! - [`secret`]: the tokens and a proxy's credentials, each with one exit; whose they are, and their rotation
 //! - [`telemetry`]: every metric on one page, logs
 //! - [`server`]: sockets in, answered connections out; knows nothing of Monime
+//! - [`caller`]: who asks, and what they may ask for
 //! - [`upstream`]: one fixed origin; a typed key in, one reply or one failure out
 //! - [`lookup`]: the store and the flights: what became of this session?
 //! - [`gateway`]: the HTTP face, one stack in one expression
@@ -20,11 +21,12 @@
 //! store keeps it if it is final; everyone who waited is told.
 //!
 //! # The import rule
-//! `monime` → `telemetry` → `secret` → `server, upstream` → `lookup` → `gateway, admin` → `config` → `assembly` → this file → `cli` →
+//! `monime` → `telemetry` → `secret` → `server, caller, upstream` → `lookup` → `gateway, admin` → `config` → `assembly` → this file → `cli` →
 //! `main`; `sandbox` knows `monime` and `server`. Nobody imports against the arrows; a test proves it.
 
 pub mod admin;
 mod assembly;
+pub mod caller;
 pub mod config;
 pub mod gateway;
 pub mod lookup;

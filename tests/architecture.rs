@@ -26,7 +26,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("secret", &["monime", "telemetry"]),
     // Knows nothing of Monime.
     ("server", &["telemetry"]),
-    ("caller", &["monime", "secret", "telemetry"]),
+    // The names in a client's certificate are read where connections are.
+    ("caller", &["monime", "secret", "telemetry", "server"]),
     ("upstream", &["monime", "secret", "telemetry"]),
     // Knows neither callers nor credentials.
     ("lookup", &["monime", "telemetry", "upstream"]),
@@ -91,6 +92,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["server", "upstream", "sandbox"]),
     ("rustls_pki_types", &["server", "upstream", "sandbox"]),
     ("tokio_rustls", &["server", "upstream", "sandbox"]),
+    ("webpki", &["server"]),
     ("webpki_roots", &["upstream"]),
     ("rcgen", &["sandbox"]),
     ("flate2", &["upstream", "sandbox"]),
@@ -98,12 +100,14 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde", ALL),
     ("serde_json", &["monime", "admin", "sandbox", "config", "cli"]),
     // Secrets, the service and its parts are swapped under those who use them; nothing else of ours changes in place.
-    ("arc_swap", &["secret", "server", "assembly"]),
+    ("arc_swap", &["secret", "server", "caller", "assembly"]),
     // Digests, and comparing in constant time.
     ("aws_lc_rs", &["secret", "lookup", "caller", "sandbox"]),
     ("equivalent", &["monime"]),
     ("fastrand", &["upstream", "lookup", "gateway", "sandbox"]),
-    ("foldhash", &["lookup"]),
+    ("foldhash", &["lookup", "caller"]),
+    // Service-account tokens.
+    ("jsonwebtoken", &["caller"]),
     ("moka", &["lookup"]),
     ("memchr", &["secret"]),
     ("secrecy", &["secret"]),

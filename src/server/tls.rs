@@ -2,12 +2,37 @@
 //!
 //! Refuses old versions and providers other than aws-lc-rs; offers `h2` and `http/1.1` by ALPN.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// The files that a listener's TLS is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The certificate chain, as PEM, the server's own first.
+    pub certificate: PathBuf,
+    /// Its private key, as PEM.
+    pub key: PathBuf,
+    /// Whom clients' certificates must come from, as PEM; without it none is asked for.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is let in, where `client_ca` is given.
+    pub client_auth: ClientAuth,
+    /// Whether the key's file may be readable by everyone on the machine.
+    pub allow_world_readable: bool,
+}
+
+/// Whether a client must have a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// It may come without.
+    Optional,
+    /// Without one the handshake fails.
+    Required,
+}
 
 /// Why a certificate and its key cannot serve. Never carries the key.
 #[derive(Debug, thiserror::Error)]
