@@ -141,6 +141,18 @@ fn a_token_pasted_as_a_path_is_not_repeated() {
 }
 
 #[test]
+fn a_gateway_key_is_redacted_as_a_token_is() {
+    let key = format!("mgk_{}", "aB3-_".repeat(9).get(..43).unwrap());
+    for text in [key.clone(), format!("keys={key}"), format!("\"{key}\","), key.to_uppercase(), key[..12].to_owned()] {
+        assert!(looks_secret(&text), "{text}");
+        assert_eq!(redact(&format!("error: {text}\nfix: other")), "error: [redacted]\nfix: other");
+    }
+    for text in ["", "mgk", "amgk_b", "omgk_", "mgk-abc", "gateway_unauthorized", "common_"] {
+        assert_eq!(redact(text), text);
+    }
+}
+
+#[test]
 fn twelve_bytes_of_the_token_are_a_reflection_and_eleven_are_not() {
     let token = CANARY.as_bytes();
     for start in 0..=token.len() - 12 {
