@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::monime::TokenKind;
 
-pub use file::{FileError, Unusable};
+pub use file::{FileError, Unusable, read as read_file};
 pub use keyring::{Health, Keyring, Source};
 pub use proxy::{InvalidCredentials, ProxyCredentials};
 

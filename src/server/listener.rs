@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+
+use super::tls::Tls;
 
 /// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -41,7 +41,7 @@ pub struct InvalidAddress;
 pub struct Listener {
     socket: Socket,
     address: Address,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
     /// Held for its drop.
     _file: Option<SocketFile>,
 }
@@ -124,9 +124,9 @@ impl Listener {
         }
     }
 
-    /// The same listener, speaking TLS.
+    /// The same listener, speaking TLS, with the identity of each moment.
     #[must_use]
-    pub fn with_tls(mut self, tls: Arc<ServerConfig>) -> Self {
+    pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
@@ -137,7 +137,7 @@ impl Listener {
         &self.address
     }
 
-    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+    pub(super) fn tls(&self) -> Option<Tls> {
         self.tls.clone()
     }
 
@@ -270,6 +270,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
