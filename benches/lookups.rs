@@ -54,8 +54,8 @@ fn cold() -> String {
 
 fn lookups(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
-    let Parts { lookups, terms, metrics, .. } = parts(&runtime);
-    let stack = runtime.block_on(async { gateway(lookups, terms, Arc::clone(&metrics)) });
+    let Parts { lookups, forwards, terms, metrics, .. } = parts(&runtime);
+    let stack = runtime.block_on(async { gateway(lookups, forwards, terms, Arc::clone(&metrics)) });
 
     runtime.block_on(stack.clone().oneshot(request("scs-warm"))).unwrap();
     criterion.bench_function("hit", |bencher| {

@@ -11,18 +11,20 @@ use bytes::Bytes;
 
 use crate::admin::Operated;
 use crate::config::{Budget, Config, Effective, Fixed, Problems, Shutdown};
-use crate::gateway::{Places, Terms};
+use crate::gateway::{Door, Places, Terms, Writes};
 use crate::lookup::{self, Lookups, Memory, Purge};
 use crate::monime::TokenKind;
 use crate::secret::{Keyring, redact};
 use crate::telemetry::{Metrics, log};
-use crate::upstream::{self, Client, Gate, NoClient, RetryBudget, Shared, Upstream};
+use crate::upstream::{self, Client, Forwards, Gate, NoClient, RetryBudget, Shared, Upstream};
 
 /// What a gateway is made of, without sockets: enough to look something up.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// The memory, and the way to Monime behind it.
     pub lookups: Lookups<Upstream>,
+    /// The way to Monime for what is passed on.
+    pub forwards: Forwards,
     /// What callers may ask for.
     pub terms: Terms,
     /// What is counted.
@@ -37,6 +39,13 @@ pub struct Parts {
     budget: Budget,
     fixed: Fixed,
     config: Arc<Effective>,
+}
+
+/// What survives a change of settings, of what is not `Shared` with the way to Monime.
+struct Kept {
+    memory: Memory,
+    places: Places,
+    writes: Writes,
 }
 
 /// Why there can be no gateway, though its configuration is in order.
@@ -84,8 +93,8 @@ impl Parts {
             rate: rate(&config.monime.keyring, &config.budget),
         };
         let memory = Memory::new(limits, Arc::clone(&shared.metrics));
-        let places = Places::new(config.max_in_flight);
-        let parts = Self::around(memory, places, shared, client, config);
+        let kept = Kept { memory, places: Places::new(config.max_in_flight), writes: Writes::default() };
+        let parts = Self::around(kept, shared, client, config);
         parts.announce();
         Ok(parts)
     }
@@ -109,18 +118,22 @@ impl Parts {
         memory.limit(config.max_in_flight);
         self.shared.gate.set_share(config.budget.share);
         let places = self.terms.places.at_most(config.max_in_flight);
-        Ok(Self::around(memory, places, self.shared.clone(), client, config))
+        let kept = Kept { memory, places, writes: self.terms.writes.clone() };
+        Ok(Self::around(kept, self.shared.clone(), client, config))
     }
 
-    fn around(memory: Memory, places: Places, shared: Shared, client: Client, config: Config) -> Self {
+    fn around(kept: Kept, shared: Shared, client: Client, config: Config) -> Self {
+        let Kept { memory, places, writes } = kept;
         let fixed = Fixed::of(&config);
         let Config { monime, cache, budget, effective, shutdown, .. } = config;
         let keyring = Arc::new(monime.keyring);
         let settings =
             upstream::Settings { origin: monime.wire.origin, timeouts: monime.timeouts, quota: budget.quota };
         let upstream = upstream::upstream(client.clone(), &keyring, &settings, &shared);
+        let forwards = upstream::forwards(client.clone(), &keyring, &settings, &shared);
         let lookups = Lookups::new(upstream, memory, cache.lifetimes);
         let terms = Terms {
+            door: Door::default(),
             default_space: monime.default_space,
             spaces: monime.spaces,
             version: monime.version,
@@ -128,11 +141,25 @@ impl Parts {
             callers_may_refresh: cache.callers_may_refresh,
             patience: monime.timeouts.total,
             places,
+            writes,
         };
         let metrics = Arc::clone(&shared.metrics);
         let config = Arc::new(effective);
         let proxy_source = monime.proxy_source;
-        Self { lookups, terms, metrics, keyring, shutdown, shared, client, proxy_source, budget, fixed, config }
+        Self {
+            lookups,
+            forwards,
+            terms,
+            metrics,
+            keyring,
+            shutdown,
+            shared,
+            client,
+            proxy_source,
+            budget,
+            fixed,
+            config,
+        }
     }
 
     /// Paces callers by the tokens of the moment: a token that changes may be of another kind.

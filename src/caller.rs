@@ -19,9 +19,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Extensions;
 use tokio::time::Instant;
 
 use crate::monime::SpaceId;
+use crate::server::ClientCertificate;
 use meter::Meter;
 
 pub use callers::Callers;
@@ -106,6 +108,13 @@ pub enum Unproved {
     Expired,
     /// The token's time has not come.
     NotYet,
+}
+
+/// The names in the client certificate of the connection that a request with these extensions came by, as
+/// [`Callers::identify`] takes them; no names if there was none.
+#[must_use]
+pub fn certificate_names(extensions: &Extensions) -> &[String] {
+    extensions.get().map(ClientCertificate::names).unwrap_or_default()
 }
 
 // === impl Caller ===

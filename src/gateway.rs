@@ -5,8 +5,11 @@
 
 mod admit;
 mod answering;
+mod arrival;
+mod body;
 mod conditional;
 mod directives;
+mod errand;
 mod measure;
 mod recall;
 mod rescue;
@@ -20,28 +23,32 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
-use http_body_util::Full;
-use tower::{Service, ServiceBuilder};
+use http_body::Body as HttpBody;
+use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::lookup::Lookups;
 use crate::monime::{SpaceId, Version};
 use crate::telemetry::Metrics;
-use crate::upstream::{Failure, Fetch, Reply};
+use crate::upstream::{Failure, Fetch, Forwards, Reply};
 use admit::Admit;
 pub use admit::Places;
+pub use arrival::Door;
+pub use body::Body;
+use errand::Errands;
+pub use errand::Writes;
 use measure::Measure;
 use recall::{Ask, Recall};
 use rescue::Rescue;
 
-/// What callers may ask for on an open listener, and how long they may wait.
+/// Who may ask, what for, and how long they may wait.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// The space of a request that names none.
+    /// Who is let in.
+    pub door: Door,
+    /// The space of a request that names none, where callers have no names.
     pub default_space: Option<SpaceId>,
-    /// Every space that may be named.
+    /// Every space that may be named, where callers have no names.
     pub spaces: Vec<SpaceId>,
     /// The version of a request that names none.
     pub version: Version,
@@ -53,30 +60,32 @@ pub struct Terms {
     pub patience: Duration,
     /// How many requests may wait on Monime at once.
     pub places: Places,
+    /// The writes that are under way, also after their callers have left.
+    pub writes: Writes,
 }
 
-/// Everything between a caller's request and a lookup, outermost first. Always ready; never fails.
+/// Everything between a caller's request and a lookup, or what is passed on by `forwards`, outermost first. Always ready; never fails.
 pub fn gateway<F, B>(
     lookups: Lookups<F>,
+    forwards: Forwards,
     terms: Terms,
     metrics: Arc<Metrics>,
-) -> impl Service<Request<B>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ Sync
-+ 'static
+) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
 where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
     F::Future: Send,
-    B: Body + Send + 'static,
+    B: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
+    let under_way = (terms.writes.clone(), terms.patience);
+    let memory = lookups.memory().clone();
+    let errands = Errands::new(forwards, memory, terms.places.clone(), under_way, Arc::clone(&metrics));
     ServiceBuilder::new()
         // Outermost: every request is counted once, also one that is refused, that fails, or whose caller leaves.
-        .layer_fn(|inner| Measure::new(inner, Arc::clone(&metrics)))
+        .layer_fn(|inner| Measure::new(inner, terms.door.clone(), Arc::clone(&metrics)))
         // Above all that can refuse or fail: from here on there is always an answer.
         .layer_fn(Rescue::new)
         // Reads the request. A hit ends here, in this very call: no queue, no lock, no allocation for a future.
-        .layer_fn(|inner| Recall::new(inner, lookups.clone(), terms.clone()))
+        .layer_fn(|inner| Recall::new(inner, lookups.clone(), errands.clone(), terms.clone()))
         // Below the hits, so that a crowd that waits on Monime never costs a caller an answer that is already here.
         .layer_fn(|inner| Admit::new(inner, terms.places.clone()))
         .service(Ask::new(lookups.clone()))

@@ -134,6 +134,7 @@ impl Monigate {
             admin = %admin_listener.address(), "serving");
         let readiness = Readiness::default();
         let service = Replaceable::new(stack(&parts));
+        let writes = parts.terms.writes.clone();
         let (metrics, tend) = (Arc::clone(&parts.metrics), parts.lookups.memory().clone().tend());
         let current = Arc::new(Current::new(parts));
         let admin = AdminService::new(Admin {
@@ -154,23 +155,20 @@ impl Monigate {
             // The receiver lives in the same `select!` as this future.
             let _ = closing.send(shutdown.timeout);
         };
-        let requests = pin!(server::serve(listener, service.clone(), Times::default(), drain));
+        let requests = pin!(async {
+            server::serve(listener, service.clone(), Times::default(), drain).await;
+            // Those whose callers have left are nobody's connection.
+            writes.ended().await;
+        });
         // None of the three ends by itself.
         let beside = async {
             let operators = server::serve(admin_listener, admin, Times::default(), pending());
             let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
             tokio::join!(tend, changes, operators).0
         };
-        let hard_limit = async {
-            match closed.await {
-                Ok(timeout) => sleep(timeout).await,
-                // Without a sender there is nothing to limit.
-                Err(_) => pending().await,
-            }
-        };
         let ended = tokio::select! {
             () = requests => Ended::Drained,
-            () = hard_limit => Ended::CutOff,
+            () = hard_limit(closed) => Ended::CutOff,
             never = beside => match never {},
         };
         match ended {
@@ -181,13 +179,22 @@ impl Monigate {
     }
 }
 
+/// Resolves when the drain has taken as long as it may, which it is told as it begins.
+async fn hard_limit(closed: oneshot::Receiver<Duration>) {
+    match closed.await {
+        Ok(timeout) => sleep(timeout).await,
+        // Without a sender there is nothing to limit.
+        Err(_) => pending().await,
+    }
+}
+
 async fn bind(key: &'static str, address: Address) -> Result<Listener, CannotStart> {
     Listener::bind(&address, None).await.map_err(|source| CannotStart::Listen { key, address, source })
 }
 
 /// What callers are served by.
 fn stack(parts: &Parts) -> impl HttpService + use<> {
-    gateway::gateway(parts.lookups.clone(), parts.terms.clone(), Arc::clone(&parts.metrics))
+    gateway::gateway(parts.lookups.clone(), parts.forwards.clone(), parts.terms.clone(), Arc::clone(&parts.metrics))
 }
 
 /// Keeps up with secrets that change and with newer configurations; `serve` is to serve with the parts of each.

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 pub use answer::{Answer, Diagnostics};
-pub(crate) use answer::{CACHE_STATUS, X_REQUEST_ID};
+pub(crate) use answer::{CACHE_STATUS, X_REQUEST_ID, via};
 pub use lifetimes::{Lifetimes, StaleIfError, Ttl};
 pub use memory::{Limits, Memory, Purge};
 pub use pending::PollAfter;

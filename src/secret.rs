@@ -23,6 +23,7 @@ use crate::monime::TokenKind;
 pub use file::{FileError, Unusable, read as read_file};
 pub use keyring::{Health, Keyring, Source};
 pub use proxy::{InvalidCredentials, ProxyCredentials};
+pub use reflection::REACH;
 
 /// The longest token that is accepted. Monime's are well below 100 characters; a header field of this size still
 /// passes every server.

@@ -2,6 +2,7 @@
 //!
 //! Refuses global state: the registry is passed to whoever counts, so that two gateways in one process do not mix.
 
+pub mod audit;
 pub mod log;
 mod metrics;
 mod outcome;

@@ -1,13 +1,15 @@
-//! Asking Monime: a typed key in, one complete reply or one failure out.
+//! Asking Monime: a typed key in, one complete reply or one failure out; or a request that is passed on, and its answer.
 //!
 //! Owns everything that touches the wire: the pooled client, the credential, the deadlines, the bound on bodies.
 //! Refuses to know what an answer means: that is `monime::verdict`'s, and what to do about it is `lookup`'s.
 
 mod admission;
+mod asking;
 mod client;
 mod credentials;
 mod deadline;
 mod failure;
+mod forward;
 mod line;
 mod observe;
 mod origin;
@@ -21,11 +23,12 @@ mod stage;
 mod tunnel;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body;
-use http_body_util::Empty;
+use http_body_util::Full;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder};
@@ -33,6 +36,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 pub use admission::{Gate, Quota};
 pub use client::{Client, NoClient, Wire};
 pub use failure::{Bound, Failure, Unreachable, Unreadable};
+pub use forward::{Forward, Forwarded, Forwards};
 pub use line::Line;
 pub use origin::{InvalidOrigin, Origin, Timeouts};
 pub use proxy::{InvalidProxy, Proxy, is_exempt};
@@ -47,6 +51,7 @@ use crate::telemetry::Metrics;
 use admission::Admission;
 use credentials::Credentials;
 use deadline::Deadline;
+use forward::Pass;
 use observe::Observe;
 use read::Read;
 use retry::Retry;
@@ -124,21 +129,19 @@ pub struct Settings {
 #[must_use]
 pub fn upstream<W, B>(wire: W, keyring: &Arc<Keyring>, settings: &Settings, shared: &Shared) -> Upstream
 where
-    W: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Failure> + Clone + Send + Sync + 'static,
+    W: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Failure> + Clone + Send + Sync + 'static,
     W::Future: Send,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     let Settings { origin, timeouts, quota } = settings;
     let Shared { gate, retries, metrics } = shared;
-    // A turn that comes later leaves no time for an answer.
-    let patience = timeouts.total.saturating_sub(timeouts.attempt);
     let stack = ServiceBuilder::new()
         // Whatever happens below, whoever waits knows when it ends.
         .layer_fn(|inner| Deadline::total(inner, timeouts.total))
         // Within the total deadline, and above everything that an attempt must pass each time.
         .layer_fn(|inner| Retry::new(inner, Arc::clone(keyring), retries.clone(), Arc::clone(metrics)))
         // Waiting for a turn is no part of an attempt: it is neither timed nor counted as one.
-        .layer_fn(|inner| Admission::new(inner, gate.clone(), Arc::clone(keyring), *quota, patience))
+        .layer_fn(|inner| Admission::new(inner, gate.clone(), Arc::clone(keyring), *quota, settings.patience()))
         // Below the total deadline, so that each request to Monime is counted, also one that ran out of time.
         .layer_fn(|inner| Observe::new(inner, Arc::clone(metrics)))
         // Bounds the body too: a reply counts when its last byte is there.
@@ -150,4 +153,34 @@ where
         .layer_fn(|inner| Credentials::new(inner, Arc::clone(keyring)))
         .service(wire);
     BoxCloneSyncService::new(stack)
+}
+
+/// Everything between a request that is passed on and the `wire`, outermost first: what a lookup passes, but for what
+/// makes it a lookup. It is never sent twice, and read by who gets its answer.
+#[must_use]
+pub fn forwards<W, B>(wire: W, keyring: &Arc<Keyring>, settings: &Settings, shared: &Shared) -> Forwards
+where
+    W: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Failure> + Clone + Send + Sync + 'static,
+    W::Future: Send,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    let Settings { origin, timeouts, quota } = settings;
+    let Shared { gate, metrics, .. } = shared;
+    let stack = ServiceBuilder::new()
+        .layer_fn(|inner| Admission::new(inner, gate.clone(), Arc::clone(keyring), *quota, settings.patience()))
+        .layer_fn(|inner| Observe::new(inner, Arc::clone(metrics)))
+        // Above the credential, which it must be able to recognise in what comes back.
+        .layer_fn(|inner| Pass::new(inner, origin.clone(), *timeouts))
+        .layer_fn(|inner| Credentials::new(inner, Arc::clone(keyring)))
+        .service(wire);
+    BoxCloneSyncService::new(stack)
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// How long after it began a request's turn may come: one that comes later leaves no time for an answer.
+    fn patience(&self) -> Duration {
+        self.timeouts.total.saturating_sub(self.timeouts.attempt)
+    }
 }

@@ -25,7 +25,7 @@ fn resident() -> u64 {
 async fn two_hundred_thousand_sessions_stay_within_the_bound() {
     let metrics = Arc::new(Metrics::new().unwrap());
     let lookups = lookups(1300, MAX_SIZE, &metrics);
-    let stack = gateway(lookups.clone(), terms(), Arc::clone(&metrics));
+    let stack = gateway(lookups.clone(), support::no_forwards(), terms(), Arc::clone(&metrics));
     let mut heaviest = 0;
     for number in 0..200_000 {
         let response = look_up(&stack, &format!("scs-{number:027}")).await;

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty};
 use monigate::Parts;
 use monigate::config::{Config, Sources};
-use monigate::gateway::gateway;
+use monigate::gateway::{Body, gateway};
 use monigate::monime::{Final, SpaceId};
 use monigate::sandbox::{self, Limits, Sandbox};
 use support::client::{Wire, ask, get, path};
@@ -107,7 +107,7 @@ fn completed(request: &str) -> Vec<Step> {
 
 async fn look_up<S>(stack: &S, id: &str, number: usize) -> (u16, String)
 where
-    S: Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone,
+    S: Service<Request<Empty<Bytes>>, Response = Response<Body>, Error = Infallible> + Clone,
 {
     let mut request = support::request(id);
     request.headers_mut().insert("monime-space-id", SPACES[number].parse().unwrap());
@@ -121,7 +121,7 @@ async fn each_space_is_asked_for_with_its_own_newest_token() {
     let upstream = Upstream::start(|_, request| completed(request)).await;
     let desk = Desk::before(&upstream.base_url);
     let Parts { lookups, terms, metrics, keyring, .. } = desk.assemble();
-    let stack = gateway(lookups, terms, metrics);
+    let stack = gateway(lookups, support::no_forwards(), terms, metrics);
     let spaces = SPACES.map(|space| SpaceId::parse(space).unwrap());
 
     let mut expected = Vec::new();
@@ -144,7 +144,7 @@ async fn a_bad_token_file_loses_no_lookup() {
     let upstream = Upstream::start(|_, request| completed(request)).await;
     let desk = Desk::before(&upstream.base_url);
     let Parts { lookups, terms, metrics, keyring, .. } = desk.assemble();
-    let stack = gateway(lookups, terms, metrics);
+    let stack = gateway(lookups, support::no_forwards(), terms, metrics);
     for (number, bad) in ["", "a b", "Bearer x", "one\ntwo\n"].into_iter().enumerate() {
         desk.put(0, bad);
         keyring.reread_all().await;
@@ -163,7 +163,7 @@ async fn an_answer_is_held_against_the_token_that_it_was_asked_for_with() {
         let upstream = upstream.await;
         let desk = Desk::before(&upstream.base_url);
         let Parts { lookups, terms, metrics, keyring, .. } = desk.assemble();
-        let stack = gateway(lookups, terms, metrics);
+        let stack = gateway(lookups, support::no_forwards(), terms, metrics);
         let rotated = async {
             upstream.hears(1).await;
             desk.put(1, NEW[1]);
@@ -249,7 +249,7 @@ async fn a_token_that_was_refused_is_replaced_within_the_lookup_that_heard_so() 
     sandbox.accept_tokens(OLD);
     let desk = Desk::before(&base_url);
     let Parts { lookups, terms, metrics, keyring, .. } = desk.assemble();
-    let stack = gateway(lookups, terms, metrics);
+    let stack = gateway(lookups, support::no_forwards(), terms, metrics);
     let mut dice = fastrand::Rng::with_seed(1);
     for round in 0..20 {
         // Nobody says that the file is another one, and no poll runs.

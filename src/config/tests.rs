@@ -102,7 +102,7 @@ fn the_environment_alone_is_enough_and_the_rest_is_default() {
     assert_eq!(config.monime.versions.len(), 2);
     assert_eq!(config.monime.spaces, [SpaceId::parse("spc-a").unwrap()]);
     let seconds = Duration::from_secs;
-    let timeouts = Timeouts { connect: seconds(2), attempt: seconds(5), total: seconds(10) };
+    let timeouts = Timeouts { connect: seconds(2), attempt: seconds(5), total: seconds(10), write: seconds(60) };
     assert_eq!(config.monime.timeouts, timeouts);
     let ttl = Ttl { completed: seconds(86_400), cancelled: seconds(60), expired: seconds(60), absent: Duration::ZERO };
     let stale_if_error =

@@ -8,9 +8,9 @@ use std::io::Write as _;
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use tokio::time::Instant;
 
+use super::body::Body;
 use super::conditional;
 use super::served::Served;
 use crate::lookup::{Answer, CACHE_STATUS, PollAfter, Told};
@@ -52,7 +52,7 @@ pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: impl FnOnce() -
     served(response, told.outcome)
 }
 
-fn response(answer: &Answer, request: &HeaderMap) -> Response<Full<Bytes>> {
+fn response(answer: &Answer, request: &HeaderMap) -> Response<Body> {
     let mut headers = answer.headers().clone();
     let (status, body) = if conditional::holds(request, &headers) {
         headers.remove(CONTENT_LENGTH);
@@ -61,13 +61,13 @@ fn response(answer: &Answer, request: &HeaderMap) -> Response<Full<Bytes>> {
     } else {
         (answer.status(), answer.body().clone())
     };
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Body::whole(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
-fn served(response: Response<Full<Bytes>>, outcome: Outcome) -> Served {
+fn served(response: Response<Body>, outcome: Outcome) -> Served {
     Served { response, outcome, operation: GET_CHECKOUT_SESSION, failure: None }
 }
 

@@ -1,26 +1,29 @@
-//! A layer around everything: one request, one id, one metric, one line in the log.
+//! A layer around everything: one request, one id, one caller, one metric, one line in the log, one in the audit if it
+//! is refused.
 //!
 //! Also what holds for every answer, whoever made it: `X-Request-Id`, and no body for `HEAD`. Counts on drop, so that
 //! a caller that left before its answer is counted too. Never logs a header, a body or a path.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
+use super::arrival::{Arrival, Door, RequestId};
+use super::body::Body;
 use super::served::{Failed, Served};
+use crate::caller::Caller;
 use crate::lookup::X_REQUEST_ID;
+use crate::monime::SpaceId;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
+use crate::telemetry::audit::{self, Asked};
 use crate::telemetry::{Metrics, Outcome};
 
 /// What nginx writes for a caller that left before its answer.
@@ -30,6 +33,7 @@ const CALLER_LEFT: u16 = 499;
 #[derive(Debug, Clone)]
 pub(super) struct Measure<S> {
     inner: S,
+    door: Door,
     metrics: Arc<Metrics>,
 }
 
@@ -46,7 +50,10 @@ pin_project! {
 struct Measurement {
     metrics: Arc<Metrics>,
     started: Instant,
-    id: HeaderValue,
+    id: RequestId,
+    /// Whether callers have names here.
+    named: bool,
+    caller: Option<Arc<Caller>>,
     head_only: bool,
     http1: bool,
     counted: bool,
@@ -55,16 +62,16 @@ struct Measurement {
 // === impl Measure ===
 
 impl<S> Measure<S> {
-    pub(super) fn new(inner: S, metrics: Arc<Metrics>) -> Self {
-        Self { inner, metrics }
+    pub(super) fn new(inner: S, door: Door, metrics: Arc<Metrics>) -> Self {
+        Self { inner, door, metrics }
     }
 }
 
 impl<S, B> Service<Request<B>> for Measure<S>
 where
-    S: Service<Request<B>, Response = Served, Error = Infallible>,
+    S: Service<Arrival<B>, Response = Served, Error = Infallible>,
 {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<Body>;
     type Error = Infallible;
     type Future = Measured<S::Future>;
 
@@ -73,15 +80,19 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (started, id) = (Instant::now(), RequestId::of(request.headers()));
+        let caller = self.door.who(&request);
         let measurement = Measurement {
             metrics: Arc::clone(&self.metrics),
-            started: Instant::now(),
-            id: request_id(request.headers()),
+            started,
+            id,
+            named: self.door.callers.is_some(),
+            caller: caller.as_ref().ok().cloned().flatten(),
             head_only: request.method() == Method::HEAD,
             http1: request.version() < Version::HTTP_2,
             counted: false,
         };
-        Measured { inner: self.inner.call(request), request: measurement }
+        Measured { inner: self.inner.call(Arrival { request, caller, id }), request: measurement }
     }
 }
 
@@ -91,7 +102,7 @@ impl<F> Future for Measured<F>
 where
     F: Future<Output = Result<Served, Infallible>>,
 {
-    type Output = Result<Response<Full<Bytes>>, Infallible>;
+    type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -103,18 +114,16 @@ where
 // === impl Measurement ===
 
 impl Measurement {
-    fn answered(&mut self, served: Served) -> Response<Full<Bytes>> {
+    fn answered(&mut self, served: Served) -> Response<Body> {
         let Served { mut response, outcome, operation, failure } = served;
         self.count(operation, response.status(), outcome, failure.as_ref());
-        // Moved, not cloned: the first clone of a value that owns its bytes allocates.
-        let id = std::mem::replace(&mut self.id, HeaderValue::from_static("-"));
-        response.headers_mut().insert(X_REQUEST_ID, id);
+        response.headers_mut().insert(X_REQUEST_ID, self.id.header());
         if !self.http1 {
             // HTTP/2 has no such header; its streams end without it.
             response.headers_mut().remove(CONNECTION);
         }
         if self.head_only {
-            *response.body_mut() = Full::default();
+            *response.body_mut() = Body::default();
         }
         response
     }
@@ -123,14 +132,44 @@ impl Measurement {
         self.counted = true;
         let took = self.started.elapsed();
         self.metrics.request(operation, status, outcome, took);
-        let (status, request_id) = (status.as_u16(), self.id.to_str().unwrap_or_default());
+        let caller = self.caller.as_ref().map(|caller| caller.name().as_ref());
+        if self.named {
+            self.metrics.caller_request(caller, outcome);
+        }
+        let request_id = self.id.as_str();
+        if outcome == Outcome::Refused
+            && let Some(Failed { reason, space, .. }) = failure
+        {
+            let space = space.as_ref().map(SpaceId::as_str);
+            audit::refused(Asked { caller, operation, space, request_id }, status, reason);
+        }
+        let status = status.as_u16();
         let duration_seconds = took.as_secs_f64();
         let (word, reason) = (outcome.as_str(), failure.map(|failure| failure.reason));
         if outcome == Outcome::Error {
             let cause = failure.and_then(|failure| failure.cause.as_deref()).map(|cause| causes(cause));
-            tracing::warn!(outcome = word, operation, status, duration_seconds, request_id, reason, cause, "failed");
+            tracing::warn!(
+                outcome = word,
+                caller,
+                operation,
+                status,
+                duration_seconds,
+                request_id,
+                reason,
+                cause,
+                "failed"
+            );
         } else {
-            tracing::debug!(outcome = word, operation, status, duration_seconds, request_id, reason, "answered");
+            tracing::debug!(
+                outcome = word,
+                caller,
+                operation,
+                status,
+                duration_seconds,
+                request_id,
+                reason,
+                "answered"
+            );
         }
     }
 }
@@ -154,17 +193,4 @@ fn causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     line
-}
-
-/// The caller's id for its request if it is one that may stand in a log, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let usable = |id: &&HeaderValue| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(allowed);
-    if let Some(id) = headers.get(X_REQUEST_ID).filter(usable) {
-        return id.clone();
-    }
-    let mut id = [0_u8; 16];
-    // Exactly 16 digits fit exactly 16 bytes.
-    let _ = write!(id.as_mut_slice(), "{:016x}", fastrand::u64(..));
-    HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-"))
 }

@@ -1,6 +1,6 @@
 //! The layer that answers from memory, and the service below it that waits for Monime.
 //!
-//! A hit is one plain function: it reads the request where it lies, reads the store once, copies a header map and a
+//! What is no lookup is passed on. A hit is one plain function: it reads the request where it lies, reads the store once, copies a header map and a
 //! pointer to the body, and is done within the call. Only what is not in memory is copied and passed down.
 
 use std::future::{Ready, ready};
@@ -9,24 +9,29 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either};
-use http::Request;
 use http_body::Body;
 use tokio::time::timeout;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::Terms;
+use super::admit::HasLine;
 use super::answering;
-use super::rescue::Error;
-use super::route::{self, Refused};
+use super::arrival::Arrival;
+use super::errand::Errands;
+use super::rescue::{Error, Kind};
+use super::route::{self, Asked, Lookup, Refused};
 use super::served::Served;
 use crate::lookup::{Lookups, Told};
 use crate::monime::Key;
-use crate::upstream::{Failure, Fetch, Reply};
+use crate::monime::operation::GET_CHECKOUT_SESSION;
+use crate::upstream::{Failure, Fetch, Line, Reply};
 
 /// A lookup that memory could not answer.
 #[derive(Debug)]
 pub(super) struct Wanted {
     key: Key,
+    /// Whose line it waits in.
+    line: Line,
     refresh: bool,
     patience: Duration,
 }
@@ -42,6 +47,7 @@ pub(super) struct Recall<F, S> {
 #[derive(Debug)]
 struct Desk<F> {
     lookups: Lookups<F>,
+    errands: Errands,
     terms: Terms,
 }
 
@@ -53,11 +59,27 @@ pub(super) struct Ask<F> {
 
 type Later<T> = BoxFuture<'static, Result<T, Error>>;
 
+// === impl Wanted ===
+
+impl From<Lookup<'_>> for Wanted {
+    fn from(lookup: Lookup<'_>) -> Self {
+        let Lookup { key, caller, refresh, patience, .. } = lookup;
+        let line = caller.map_or_else(Line::default, |caller| Line::of(caller.name()));
+        Self { key: key.to_owned(), line, refresh, patience }
+    }
+}
+
+impl HasLine for Wanted {
+    fn line(&self) -> &Line {
+        &self.line
+    }
+}
+
 // === impl Recall ===
 
 impl<F, S> Recall<F, S> {
-    pub(super) fn new(inner: S, lookups: Lookups<F>, terms: Terms) -> Self {
-        Self { desk: Arc::new(Desk { lookups, terms }), inner }
+    pub(super) fn new(inner: S, lookups: Lookups<F>, errands: Errands, terms: Terms) -> Self {
+        Self { desk: Arc::new(Desk { lookups, errands, terms }), inner }
     }
 }
 
@@ -67,13 +89,13 @@ impl<F, S: Clone> Clone for Recall<F, S> {
     }
 }
 
-impl<F, S, B> Service<Request<B>> for Recall<F, S>
+impl<F, S, B> Service<Arrival<B>> for Recall<F, S>
 where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
     F::Future: Send,
     S: Service<Wanted, Response = Told, Error = Error>,
     S::Future: Send + 'static,
-    B: Body,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Served;
     type Error = Error;
@@ -83,23 +105,27 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let asked = match route::read(&request, &self.desk.terms) {
-            Ok(asked) => asked,
-            Err(refused) => return Either::Left(ready(Err(Error::Refused(refused)))),
+    fn call(&mut self, arrival: Arrival<B>) -> Self::Future {
+        let lookup = match route::read(&arrival, &self.desk.terms) {
+            Ok(Asked::Lookup(lookup)) => lookup,
+            Ok(Asked::Errand(errand)) => {
+                let order = errand.order(arrival.request.uri(), arrival.id);
+                let run = self.desk.errands.clone().run(order, arrival.request.into_body());
+                return Either::Right(Box::pin(run));
+            }
+            Err(refusal) => return Either::Left(ready(Err(refusal.into()))),
         };
-        if !asked.refresh
-            && let Some(answer) = self.desk.lookups.recall(asked.key)
+        if !lookup.refresh
+            && let Some(answer) = self.desk.lookups.recall(lookup.key)
         {
-            return Either::Left(ready(Ok(answering::hit(&answer, request.headers()))));
+            return Either::Left(ready(Ok(answering::hit(&answer, arrival.request.headers()))));
         }
-        if asked.only_if_cached {
-            return Either::Left(ready(Err(Error::Refused(Refused::NotCached))));
+        if lookup.only_if_cached {
+            return Either::Left(ready(Err(Refused::NotCached.of(GET_CHECKOUT_SESSION).into())));
         }
-        let wanted = Wanted { key: asked.key.to_owned(), refresh: asked.refresh, patience: asked.patience };
-        let told = self.inner.call(wanted);
+        let told = self.inner.call(Wanted::from(lookup));
         let desk = Arc::clone(&self.desk);
-        let (head, _) = request.into_parts();
+        let (head, _) = arrival.request.into_parts();
         Either::Right(Box::pin(async move {
             let told = told.await?;
             Ok(answering::told(&told, &head.headers, || desk.lookups.memory().poll_after()))
@@ -135,14 +161,14 @@ where
     }
 
     fn call(&mut self, wanted: Wanted) -> Self::Future {
-        let Wanted { key, refresh, patience } = wanted;
+        let Wanted { key, refresh, patience, .. } = wanted;
         let lookups = self.lookups.clone();
         let told = timeout(patience, lookups.ask(key.clone(), refresh));
         Box::pin(async move {
             match told.await {
-                Ok(told) => told.map_err(Error::Lookup),
+                Ok(told) => told.map_err(|error| Kind::Lookup(error).of(GET_CHECKOUT_SESSION)),
                 // For this caller it is the same as Monime's lateness, so a kept answer stands in here, too.
-                Err(_) => lookups.stand_in(key.as_ref()).ok_or(Error::OutOfPatience),
+                Err(_) => lookups.stand_in(key.as_ref()).ok_or_else(|| Kind::OutOfPatience.of(GET_CHECKOUT_SESSION)),
             }
         })
     }

@@ -3,6 +3,8 @@
 //! Every match is exhaustive, so that a new failure does not compile until it has its row. Says what happened and what
 //! to do, in Monime's envelope; refuses to show causes, which go to the log, or anything that Monime or an edge wrote.
 
+mod refusals;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,30 +14,57 @@ use futures_util::FutureExt;
 use futures_util::future::Map;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Response, StatusCode};
-use http_body_util::Full;
 use tower::Service;
 
-use super::route::{self, Refused};
+use super::body::Body;
+use super::route::{Refusal, Refused};
 use super::served::{Failed, Served};
+use crate::caller::Unproved;
 use crate::lookup::{self, CACHE_STATUS, Diagnostics};
 use crate::monime::operation::{CHECKOUT_SESSION, GET_CHECKOUT_SESSION, methods};
-use crate::monime::{Envelope, Flaw};
+use crate::monime::{Envelope, Flaw, SpaceId};
 use crate::telemetry::Outcome;
 use crate::upstream::{self, Failure};
 
 /// Everything that can keep a request from an answer.
 #[derive(Debug)]
-pub(super) enum Error {
+pub(super) enum Kind {
     /// The request is at fault.
     Refused(Refused),
     /// Too many requests wait on Monime.
     Overloaded,
     /// The caller's own deadline passed.
     OutOfPatience,
-    /// The lookup failed.
+    /// Monime's answer, or what there is in its place, is nothing for callers.
     Lookup(Arc<lookup::Error>),
+    /// A write was sent, or may have been, and nobody knows how it came out.
+    OutcomeUnknown(Option<Arc<lookup::Error>>),
+}
+
+/// What kept a request from an answer, and what it was about.
+#[derive(Debug)]
+pub(super) struct Error {
+    pub(super) kind: Kind,
+    pub(super) operation: &'static str,
+    /// The space that it named, of a request that was refused.
+    pub(super) space: Option<SpaceId>,
+}
+
+impl Kind {
+    /// The error of a request for this operation.
+    pub(super) fn of(self, operation: &'static str) -> Error {
+        Error { kind: self, operation, space: None }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { why, operation, space } = refusal;
+        Self { kind: Kind::Refused(why), operation, space }
+    }
 }
 
 /// Turns every error of the inner service into an answer.
@@ -73,18 +102,40 @@ where
 
 /// The answer that tells of a failure.
 fn rescued(error: Error) -> Served {
-    match error {
-        Error::Refused(refused) => refuse(refused),
-        Error::Overloaded => overloaded(None),
-        Error::OutOfPatience => fail(UPSTREAM_TIMEOUT, None),
-        Error::Lookup(error) => lookup_failed(&error),
+    let Error { kind, operation, space } = error;
+    let mut served = match kind {
+        Kind::Refused(refused) => refuse(refused),
+        Kind::Overloaded => overloaded(None),
+        Kind::OutOfPatience => fail(UPSTREAM_TIMEOUT, None),
+        Kind::Lookup(error) => lookup_failed(&error),
+        Kind::OutcomeUnknown(cause) => fail(outcome_unknown(cause.as_deref()), cause),
+    };
+    served.operation = operation;
+    if let Some(failure) = &mut served.failure {
+        failure.space = space;
     }
+    served
 }
 
 fn overloaded(cause: Option<Arc<lookup::Error>>) -> Served {
     let mut served = fail(OVERLOADED, cause);
     retry_after(&mut served, 1);
     served
+}
+
+/// Late, or lost: in neither case may anybody send it again under another key.
+fn outcome_unknown(cause: Option<&lookup::Error>) -> Row {
+    let late = match cause {
+        None | Some(lookup::Error::Failed(Failure::TimedOut(_)) | lookup::Error::Unusable(Flaw::TimedOut, _)) => true,
+        Some(lookup::Error::Failed(_) | lookup::Error::Unusable(..)) => false,
+        Some(lookup::Error::Overloaded | lookup::Error::Lost) => false,
+    };
+    let status = if late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+    Row(
+        status,
+        "gateway_outcome_unknown",
+        "Nobody knows whether Monime carried this out. Look it up, or repeat it with the same Idempotency-Key and no other.",
+    )
 }
 
 const OVERLOADED: Row = Row(
@@ -136,7 +187,7 @@ fn upstream_failed(failure: &Failure) -> Row {
         Failure::Exhausted { .. } => Row(
             StatusCode::TOO_MANY_REQUESTS,
             "gateway_budget_exhausted",
-            "The gateway asks Monime as often as it may, and this lookup found no turn. Wait as Retry-After says.",
+            "The gateway asks Monime as often as it may, and this request found no turn. Wait as Retry-After says.",
         ),
         Failure::Open { .. } => Row(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -185,52 +236,32 @@ fn unusable(flaw: Flaw) -> Row {
     }
 }
 
-#[rustfmt::skip]
-fn refusal_row(refused: Refused) -> Row {
-    match refused {
-        Refused::TargetTooLong => Row(StatusCode::URI_TOO_LONG, "gateway_target_too_long",
-            "The request target is longer than 8 KiB. A lookup is GET /v1/checkout-sessions/{id}."),
-        Refused::HeadTooLarge => Row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "gateway_head_too_large",
-            "The request head has more than 100 fields or 64 KiB. Send fewer or shorter header fields."),
-        Refused::RouteUnknown => Row(StatusCode::NOT_FOUND, "gateway_route_unknown",
-            "The gateway knows no such path. A lookup is GET /v1/checkout-sessions/{id}: the id is 1 to 128 of A-Z a-z 0-9 _ -, and no slash follows."),
-        Refused::DoubledSlash => Row(StatusCode::NOT_FOUND, "gateway_route_unknown",
-            "The path begins with two slashes. Drop the trailing slash of the client's base URL."),
-        Refused::MethodUnknown(_) => Row(StatusCode::METHOD_NOT_ALLOWED, "gateway_method_not_allowed",
-            "This path cannot be asked with this method. The Allow header says with which."),
-        Refused::OperationForbidden(_) => Row(StatusCode::FORBIDDEN, "gateway_operation_forbidden",
-            "This operation of Monime's is not switched on in this gateway. Only GetCheckoutSession is."),
-        Refused::QueryNotAllowed => Row(StatusCode::BAD_REQUEST, "gateway_query_not_allowed",
-            "A lookup has no query string. Ask without it."),
-        Refused::BodyNotAllowed => Row(StatusCode::BAD_REQUEST, "gateway_body_not_allowed",
-            "A lookup has no body. Send neither a body nor Transfer-Encoding."),
-        Refused::SpaceRequired => Row(StatusCode::BAD_REQUEST, "gateway_space_required",
-            "The gateway has no default space. Say which with one Monime-Space-Id header."),
-        Refused::SpaceInvalid => Row(StatusCode::BAD_REQUEST, "gateway_space_invalid",
-            "Monime-Space-Id must be there at most once and be a space id: spc-, then 1 to 60 visible ASCII characters without a comma."),
-        Refused::SpaceForbidden => Row(StatusCode::FORBIDDEN, "gateway_space_forbidden",
-            "This gateway does not serve that space."),
-        Refused::VersionNotAllowed => Row(StatusCode::BAD_REQUEST, "gateway_version_not_allowed",
-            "Monime-Version must be there at most once and be one that this gateway is configured for."),
-        Refused::TimeoutInvalid => Row(StatusCode::BAD_REQUEST, "gateway_timeout_invalid",
-            "Monigate-Timeout must be there at most once and be seconds above zero, such as 2 or 0.5."),
-        Refused::NotCached => Row(StatusCode::GATEWAY_TIMEOUT, "gateway_not_cached",
-            "There is no fresh answer in memory, and only-if-cached forbids asking Monime."),
-    }
-}
-
 fn refuse(refused: Refused) -> Served {
-    let operation = route::operation(refused);
-    let mut served = answer(refusal_row(refused), Outcome::Refused, operation, None);
+    let mut served = answer(refusals::row(refused), Outcome::Refused, None);
+    let status = served.response.status();
     let headers = served.response.headers_mut();
     if let Refused::MethodUnknown(template) = refused {
         headers.insert(ALLOW, allow(template));
     }
-    if refused == Refused::BodyNotAllowed {
+    if leaves_a_body(refused) {
         // What follows on the connection is a body that nobody will read; it must not be taken for a request.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110, 11.6.1, and RFC 6750, 3.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"monigate\""));
+    }
+    if let Refused::RateLimited(wait) = refused {
+        retry_after(&mut served, seconds_up(wait));
+    }
+    if refused == Refused::Unproved(Unproved::NotReady) {
+        retry_after(&mut served, 1);
+    }
     served
+}
+
+fn leaves_a_body(refused: Refused) -> bool {
+    matches!(refused, Refused::BodyNotAllowed | Refused::BodyTooLarge | Refused::BodyBroken | Refused::BodyTimedOut)
 }
 
 /// A lookup's path is asked as a lookup; of the others it is said what Monime has there.
@@ -243,10 +274,10 @@ fn allow(template: &str) -> HeaderValue {
 }
 
 fn fail(row: Row, cause: Option<Arc<lookup::Error>>) -> Served {
-    answer(row, Outcome::Error, GET_CHECKOUT_SESSION, cause)
+    answer(row, Outcome::Error, cause)
 }
 
-fn answer(row: Row, outcome: Outcome, operation: &'static str, cause: Option<Arc<lookup::Error>>) -> Served {
+fn answer(row: Row, outcome: Outcome, cause: Option<Arc<lookup::Error>>) -> Served {
     let Row(status, reason, message) = row;
     let body = Envelope::new(status, reason, message).to_bytes();
     let mut headers = HeaderMap::with_capacity(8);
@@ -255,10 +286,11 @@ fn answer(row: Row, outcome: Outcome, operation: &'static str, cause: Option<Arc
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let cache_status = HeaderValue::from_str(&format!("monigate; detail={reason}"));
     headers.insert(CACHE_STATUS, cache_status.unwrap_or(HeaderValue::from_static("monigate")));
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Body::whole(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Served { response, outcome, operation, failure: Some(Failed { reason, cause }) }
+    let failure = Some(Failed { reason, cause, space: None });
+    Served { response, outcome, operation: GET_CHECKOUT_SESSION, failure }
 }
 
 fn retry_after(served: &mut Served, seconds: u64) {

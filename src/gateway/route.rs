@@ -1,17 +1,23 @@
-//! From a request's head to a typed lookup, or to the reason why it is none.
+//! From a request's head to what it asks for, or to the reason why it is refused.
 //!
-//! Reads method, path, space, version and patience; directives and conditions have files of their own. Borrows from the
-//! request, so that a hit copies nothing. Refuses everything that is not exactly a lookup on the agreed terms.
+//! Reads method, path, space, version and patience; directives, conditions and what a forwarded request carries have files
+//! of their own. Borrows from the request, so that a hit copies nothing. Refuses everything that is not exactly what
+//! somebody may ask for on the agreed terms: what is not named is denied, before anything is looked up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request};
 use http_body::Body;
+use tokio::time::Instant;
 
 use super::Terms;
+use super::arrival::Arrival;
 use super::directives::Directives;
-use crate::monime::operation::{self, CHECKOUT_SESSION, GET_CHECKOUT_SESSION, Operation};
+use super::errand::{self, Errand};
+use crate::caller::{Caller, Unproved};
+use crate::monime::operation::{self, GET_CHECKOUT_SESSION, Operation};
 use crate::monime::{KeyRef, SPACE_HEADER, SessionIdRef, SpaceId, VERSION_HEADER, Version};
 
 /// The longest request target that is read; hyper's own limit is above it.
@@ -22,14 +28,35 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
 /// How many seconds a caller is ready to wait.
 const TIMEOUT: HeaderName = HeaderName::from_static("monigate-timeout");
+/// What a request is counted under that is for no operation that is known.
+const NO_OPERATION: &str = "none";
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) enum Asked<'a> {
+    /// What became of a session.
+    Lookup(Lookup<'a>),
+    /// Another operation of Monime's, to be passed on.
+    Errand(Errand<'a>),
+}
 
 /// A lookup that may be answered.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct Lookup<'a> {
     pub(super) key: KeyRef<'a>,
+    pub(super) caller: Option<&'a Arc<Caller>>,
     pub(super) only_if_cached: bool,
     pub(super) refresh: bool,
     pub(super) patience: Duration,
+}
+
+/// A request that is refused: why, and what for.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) why: Refused,
+    pub(super) operation: &'static str,
+    /// The space that it named, if it is one of the gateway's.
+    pub(super) space: Option<SpaceId>,
 }
 
 /// Why a request is refused. The words are `rescue`'s.
@@ -37,16 +64,28 @@ pub(super) struct Asked<'a> {
 pub(super) enum Refused {
     TargetTooLong,
     HeadTooLarge,
+    /// The header is missing that keeps web pages out.
+    HeaderRequired,
+    Unproved(Unproved),
+    /// The caller asks more often than it may; after this long it may again.
+    RateLimited(Duration),
     /// A path that no operation has.
     RouteUnknown,
     /// A path that would be known without its second slash: the client's base URL ends in one.
     DoubledSlash,
     /// A known path, given as its template, and a method that it does not have.
     MethodUnknown(&'static str),
-    /// A known operation that is not switched on.
-    OperationForbidden(&'static str),
+    /// A known operation that this caller may not use.
+    OperationForbidden,
     QueryNotAllowed,
     BodyNotAllowed,
+    BodyTooLarge,
+    BodyBroken,
+    BodyTimedOut,
+    BodyCoded,
+    ContentTypeInvalid,
+    IdempotencyKeyRequired,
+    IdempotencyKeyInvalid,
     SpaceRequired,
     SpaceInvalid,
     SpaceForbidden,
@@ -55,24 +94,129 @@ pub(super) enum Refused {
     NotCached,
 }
 
+/// What a request may ask for: a caller's policy, or the open door's.
+struct Rights<'a> {
+    caller: Option<&'a Arc<Caller>>,
+    /// The space of a request that names none.
+    default_space: Option<&'a SpaceId>,
+    spaces: &'a [SpaceId],
+}
+
+// === impl Refusal ===
+
+impl Refused {
+    /// The refusal of a request for this operation.
+    pub(super) fn of(self, operation: &'static str) -> Refusal {
+        Refusal { why: self, operation, space: None }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(why: Refused) -> Self {
+        why.of(NO_OPERATION)
+    }
+}
+
+// === impl Rights ===
+
+impl<'a> Rights<'a> {
+    fn of(caller: Option<&'a Arc<Caller>>, terms: &'a Terms) -> Self {
+        match caller {
+            Some(caller) => {
+                let spaces = caller.policy().spaces.as_slice();
+                // Who has only one need not say which.
+                let default_space = if let [only] = spaces { Some(only) } else { None };
+                Self { caller: Some(caller), default_space, spaces }
+            }
+            None => Self { caller, default_space: terms.default_space.as_ref(), spaces: &terms.spaces },
+        }
+    }
+
+    /// Whether this operation may be used. Who has no name may look sessions up and nothing else.
+    fn cover(&self, operation: &'static str) -> bool {
+        self.caller.map_or(operation == GET_CHECKOUT_SESSION, |caller| caller.may(operation))
+    }
+}
+
 /// Reads a request.
-pub(super) fn read<'a, B: Body>(request: &'a Request<B>, terms: &'a Terms) -> Result<Asked<'a>, Refused> {
-    let headers = request.headers();
+pub(super) fn read<'a, B: Body>(arrival: &'a Arrival<B>, terms: &'a Terms) -> Result<Asked<'a>, Refusal> {
+    let request = &arrival.request;
     within_limits(request)?;
-    let id = route(request)?;
+    let caller = arrival.caller.as_ref().map_err(|why| *why)?.as_ref();
+    if let Some(caller) = caller {
+        caller.admit(Instant::now()).map_err(Refused::RateLimited)?;
+    }
+    let rights = Rights::of(caller, terms);
+    match route(request)? {
+        Route::Lookup(id) => {
+            let lookup = lookup(request, id, &rights, terms);
+            lookup.map(Asked::Lookup).map_err(|why| refusal(why, GET_CHECKOUT_SESSION, request, terms))
+        }
+        Route::Operation(operation) => {
+            let errand = errand(request, operation, &rights, terms);
+            errand.map(Asked::Errand).map_err(|why| refusal(why, operation.id, request, terms))
+        }
+    }
+}
+
+fn lookup<'a, B: Body>(
+    request: &'a Request<B>,
+    id: SessionIdRef<'a>,
+    rights: &Rights<'a>,
+    terms: &'a Terms,
+) -> Result<Lookup<'a>, Refused> {
+    let headers = request.headers();
+    if !rights.cover(GET_CHECKOUT_SESSION) {
+        return Err(Refused::OperationForbidden);
+    }
     if request.uri().query().is_some() {
         return Err(Refused::QueryNotAllowed);
     }
-    if !request.body().is_end_stream() || headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Refused::BodyNotAllowed);
-    }
+    no_body(request)?;
     let directives = Directives::of(headers);
-    Ok(Asked {
-        key: KeyRef { space: space(headers, terms)?, id, version: version(headers, terms)? },
+    Ok(Lookup {
+        key: KeyRef { space: space(headers, rights)?, id, version: version(headers, terms)? },
+        caller: rights.caller,
         only_if_cached: directives.only_if_cached,
         refresh: directives.no_cache && terms.callers_may_refresh,
-        patience: patience(headers, terms)?,
+        patience: patience(headers, terms.patience)?.unwrap_or(terms.patience),
     })
+}
+
+fn errand<'a, B: Body>(
+    request: &'a Request<B>,
+    operation: &'static Operation,
+    rights: &Rights<'a>,
+    terms: &'a Terms,
+) -> Result<Errand<'a>, Refused> {
+    let headers = request.headers();
+    let caller = rights.caller.filter(|_| rights.cover(operation.id)).ok_or(Refused::OperationForbidden)?;
+    if !operation.query && request.uri().query().is_some() {
+        return Err(Refused::QueryNotAllowed);
+    }
+    if !operation.has_body() {
+        no_body(request)?;
+    }
+    let carried = errand::carried(operation, headers)?;
+    let (space, version) = (space(headers, rights)?, version(headers, terms)?);
+    // What a write takes is bounded where it is sent.
+    let most = if operation.writes() { Duration::MAX } else { terms.patience };
+    Ok(Errand { operation, caller, space, version, carried, patience: patience(headers, most)? })
+}
+
+fn no_body<B: Body>(request: &Request<B>) -> Result<(), Refused> {
+    if !request.body().is_end_stream() || request.headers().contains_key(TRANSFER_ENCODING) {
+        return Err(Refused::BodyNotAllowed);
+    }
+    Ok(())
+}
+
+/// The refusal of a request for a known operation, with the space that it named if it is one of ours: what else somebody
+/// writes there has no business in a log.
+fn refusal<B>(why: Refused, operation: &'static str, request: &Request<B>, terms: &Terms) -> Refusal {
+    let named = only(request.headers(), SPACE_HEADER).ok().flatten();
+    let space = named.and_then(|named| terms.spaces.iter().find(|space| space.as_str() == named));
+    Refusal { why, operation, space: space.cloned() }
 }
 
 fn within_limits<B>(request: &Request<B>) -> Result<(), Refused> {
@@ -88,39 +232,40 @@ fn within_limits<B>(request: &Request<B>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The session that a request is about, if it is a lookup.
-fn route<B>(request: &Request<B>) -> Result<SessionIdRef<'_>, Refused> {
-    let path = request.uri().path();
+/// What a path and a method lead to.
+enum Route<'a> {
+    Lookup(SessionIdRef<'a>),
+    Operation(&'static Operation),
+}
+
+fn route<B>(request: &Request<B>) -> Result<Route<'_>, Refused> {
+    let (method, path) = (request.method(), request.uri().path());
     match operation::checkout_session_id(path) {
-        Some(id) if matches!(*request.method(), Method::GET | Method::HEAD) => Ok(id),
-        _ => Err(refusal(request.method(), path)),
+        Some(id) if matches!(*method, Method::GET | Method::HEAD) => Ok(Route::Lookup(id)),
+        _ => other_route(method, path),
     }
 }
 
-/// Why a request is no lookup: off the path that hits take.
-fn refusal(method: &Method, path: &str) -> Refused {
+/// What is no lookup: off the path that hits take.
+fn other_route(method: &Method, path: &str) -> Result<Route<'static>, Refused> {
     let wanted = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    let known: Vec<&Operation> = operation::at(path).filter(|operation| addressable(operation, path)).collect();
+    let known: Vec<&Operation> = operation::at(path).collect();
     if let Some(operation) = known.iter().find(|operation| operation.method == wanted) {
-        return Refused::OperationForbidden(operation.id);
+        return Ok(Route::Operation(operation));
     }
-    if let Some(operation) = known.first() {
-        return Refused::MethodUnknown(operation.path);
-    }
-    if path.starts_with("//v1/") { Refused::DoubledSlash } else { Refused::RouteUnknown }
+    Err(match known.first() {
+        Some(operation) => Refused::MethodUnknown(operation.path),
+        None if path.starts_with("//v1/") => Refused::DoubledSlash,
+        None => Refused::RouteUnknown,
+    })
 }
 
-/// A checkout session is addressed by an id that can be one; of other ids monigate knows nothing.
-fn addressable(operation: &Operation, path: &str) -> bool {
-    operation.path != CHECKOUT_SESSION || operation::checkout_session_id(path).is_some()
-}
-
-fn space<'a>(headers: &HeaderMap, terms: &'a Terms) -> Result<&'a SpaceId, Refused> {
+fn space<'a>(headers: &HeaderMap, rights: &Rights<'a>) -> Result<&'a SpaceId, Refused> {
     let Some(named) = only(headers, SPACE_HEADER).map_err(|_| Refused::SpaceInvalid)? else {
-        return terms.default_space.as_ref().ok_or(Refused::SpaceRequired);
+        return rights.default_space.ok_or(Refused::SpaceRequired);
     };
     // A space that is allowed is well-formed, so only the others need a closer look.
-    let allowed = terms.spaces.iter().find(|space| space.as_str() == named);
+    let allowed = rights.spaces.iter().find(|space| space.as_str() == named);
     allowed.ok_or_else(|| match SpaceId::parse(named) {
         Ok(_) => Refused::SpaceForbidden,
         Err(_) => Refused::SpaceInvalid,
@@ -135,47 +280,27 @@ fn version<'a>(headers: &HeaderMap, terms: &'a Terms) -> Result<&'a Version, Ref
     terms.versions.iter().find(|version| version.as_str() == named).ok_or(Refused::VersionNotAllowed)
 }
 
-fn patience(headers: &HeaderMap, terms: &Terms) -> Result<Duration, Refused> {
-    let Some(text) = only(headers, TIMEOUT.as_str()).map_err(|_| Refused::TimeoutInvalid)? else {
-        return Ok(terms.patience);
-    };
+/// How long the caller is ready to wait, if it says so; at most so long.
+fn patience(headers: &HeaderMap, most: Duration) -> Result<Option<Duration>, Refused> {
+    let Some(text) = only(headers, TIMEOUT.as_str()).map_err(|_| Refused::TimeoutInvalid)? else { return Ok(None) };
     // Digits and one point: `f64` would also read a sign, an exponent, `inf` and `nan`.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let seconds: f64 = text.parse().ok().filter(|_| plain && text.len() <= 12).ok_or(Refused::TimeoutInvalid)?;
     match Duration::try_from_secs_f64(seconds) {
-        Ok(patience) if !patience.is_zero() => Ok(patience.min(terms.patience)),
+        Ok(patience) if !patience.is_zero() => Ok(Some(patience.min(most))),
         Ok(_) | Err(_) => Err(Refused::TimeoutInvalid),
     }
 }
 
 /// More than one value, or one that is no text.
-struct Unclear;
+pub(super) struct Unclear;
 
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Unclear> {
+/// The text of a header that stands there at most once.
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Unclear> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Unclear);
     }
     value.to_str().map(Some).map_err(|_| Unclear)
-}
-
-/// The operation that a refusal is counted under.
-pub(super) fn operation(refused: Refused) -> &'static str {
-    match refused {
-        Refused::OperationForbidden(id) => id,
-        Refused::TargetTooLong
-        | Refused::HeadTooLarge
-        | Refused::RouteUnknown
-        | Refused::DoubledSlash
-        | Refused::MethodUnknown(_) => "none",
-        Refused::QueryNotAllowed
-        | Refused::BodyNotAllowed
-        | Refused::SpaceRequired
-        | Refused::SpaceInvalid
-        | Refused::SpaceForbidden
-        | Refused::VersionNotAllowed
-        | Refused::TimeoutInvalid
-        | Refused::NotCached => GET_CHECKOUT_SESSION,
-    }
 }

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Response;
-use http_body_util::Full;
 
+use super::body::Body;
 use crate::lookup;
+use crate::monime::SpaceId;
 use crate::telemetry::Outcome;
 
 /// An answer and how it came about.
 #[derive(Debug)]
 pub(super) struct Served {
-    pub(super) response: Response<Full<Bytes>>,
+    pub(super) response: Response<Body>,
     pub(super) outcome: Outcome,
     pub(super) operation: &'static str,
     /// What went wrong, where something did.
@@ -24,4 +24,6 @@ pub(super) struct Served {
 pub(super) struct Failed {
     pub(super) reason: &'static str,
     pub(super) cause: Option<Arc<lookup::Error>>,
+    /// The space that a refused request named.
+    pub(super) space: Option<SpaceId>,
 }

@@ -14,8 +14,9 @@ mod verdicts;
 
 use std::future::Future;
 
+use bytes::Bytes;
 use http::HeaderValue;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
@@ -32,7 +33,7 @@ const SESSION: &str = "/v1/checkout-sessions/scs-1";
 struct Gateway {
     monime: Monime,
     metrics: Arc<Metrics>,
-    service: BoxCloneSyncService<Request<Full<Bytes>>, Response<Full<Bytes>>, Infallible>,
+    service: BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>,
 }
 
 /// What a caller got, to its last byte.
@@ -73,11 +74,14 @@ impl Gateway {
             callers_may_refresh: false,
             patience: Duration::from_secs(10),
             places: Places::new(1024),
+            door: Door::default(),
+            writes: Writes::default(),
         };
         change(&mut terms);
         let metrics = Arc::new(Metrics::new().unwrap());
+        let forwards = Forwards::new(tower::service_fn(|_| async { Err(Failure::NoToken) }));
         let lookups = Lookups::new(monime.clone(), Memory::new(limits(1 << 22), Arc::clone(&metrics)), lifetimes);
-        let service = BoxCloneSyncService::new(gateway(lookups, terms, Arc::clone(&metrics)));
+        let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms, Arc::clone(&metrics)));
         Self { monime, metrics, service }
     }
 

@@ -138,7 +138,8 @@ impl Answer {
 // === impl Diagnostics ===
 
 impl Diagnostics {
-    fn of(mut headers: HeaderMap) -> Self {
+    /// What of these headers may be passed on.
+    pub(crate) fn of(mut headers: HeaderMap) -> Self {
         headers.remove(CONTENT_TYPE);
         Self(headers)
     }
@@ -170,7 +171,8 @@ fn template(status: StatusCode, protocol: Version, kept: HeaderMap, body: &Bytes
     headers
 }
 
-fn via(protocol: Version) -> &'static str {
+/// `Via` (RFC 9110, 7.6.3) of an answer that came by this protocol.
+pub(crate) fn via(protocol: Version) -> &'static str {
     match protocol {
         Version::HTTP_2 => "2 monigate",
         Version::HTTP_10 => "1.0 monigate",

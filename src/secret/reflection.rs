@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 /// This many consecutive bytes of the token, or characters of its Base64, do not occur by chance.
 const RUN: usize = 12;
+/// The most bytes that so many bytes of the token can be spelled with: each as an escape of JSON's.
+pub const REACH: usize = 6 * RUN;
 /// The longest piece for which the claim above holds.
 const PIECE: usize = RUN / 2;
 /// A shorter token stands in almost any text: looking for it would refuse every answer. Monime's are far longer.

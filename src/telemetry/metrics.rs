@@ -24,6 +24,8 @@ const SECONDS: [f64; 21] = [
 
 /// What Monime's limits count.
 const SCOPES: [&str; 3] = ["endpoint", "token", "space"];
+/// What stands in a caller's place that proved to be none: no name has parentheses.
+const UNPROVED: &str = "(none)";
 /// The words for how reading a changed secret or configuration came out.
 const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
 
@@ -39,6 +41,8 @@ pub struct Metrics {
     upstream_seconds: HistogramVec,
     upstream_answers: IntCounterVec,
     upstream_retries: IntCounterVec,
+    caller_requests: IntCounterVec,
+    writes: IntCounterVec,
     config_reloads: IntCounterVec,
     secret_reloads: IntCounterVec,
     tls_reloads: IntCounterVec,
@@ -83,6 +87,8 @@ impl Metrics {
             upstream_seconds: histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer.", &["operation"])?,
             upstream_answers: counters(r, "monigate_upstream_answers_total", "Complete answers of Monime by what they mean.", &["verdict"])?,
             upstream_retries: counters(r, "monigate_upstream_retries_total", "Times Monime was to be asked once more for the same lookup, by why.", &["cause"])?,
+            caller_requests: counters(r, "monigate_caller_requests_total", "Requests of named callers by how each was served; those that proved no name have `(none)`.", &["caller", "outcome"])?,
+            writes: counters(r, "monigate_writes_total", "Writes by what became of them: done, rejected, unknown, not_sent.", &["operation", "outcome"])?,
             config_reloads: counters(r, "monigate_config_reloads_total", "Changed configurations that were taken over (ok) or refused (failed).", &["result"])?,
             secret_reloads: counters(r, "monigate_secret_reloads_total", "Changed secrets that were taken over (ok) or refused (failed).", &["result"])?,
             tls_reloads: counters(r, "monigate_tls_reloads_total", "Changed certificates of the listener that were taken over (ok) or refused (failed).", &["result"])?,
@@ -128,6 +134,16 @@ impl Metrics {
         }
         self.requests.with_label_values(&[operation, code.as_str(), outcome.as_str()]).inc();
         self.request_seconds.with_label_values(&[operation, outcome.as_str()]).observe(seconds);
+    }
+
+    /// Counts one request of a named caller; `caller` must come from the configuration, or be none.
+    pub fn caller_request(&self, caller: Option<&str>, outcome: Outcome) {
+        self.caller_requests.with_label_values(&[caller.unwrap_or(UNPROVED), outcome.as_str()]).inc();
+    }
+
+    /// Counts one write. `operation` must come from the table of operations.
+    pub fn write(&self, operation: &'static str, outcome: &'static str) {
+        self.writes.with_label_values(&[operation, outcome]).inc();
     }
 
     /// Counts one request to Monime. `code` is a status code or a word for the failure.

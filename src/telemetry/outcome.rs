@@ -13,6 +13,8 @@ pub enum Outcome {
     Pending,
     /// By a flight of its own, with any other complete reply.
     Miss,
+    /// With Monime's answer to an operation that is passed on.
+    Bypass,
     /// Not: the request was at fault, or asked for what is only in memory, or its caller left.
     Refused,
     /// Not: the gateway or Monime was at fault.
@@ -29,6 +31,7 @@ impl Outcome {
             Self::Joined => "joined",
             Self::Pending => "pending",
             Self::Miss => "miss",
+            Self::Bypass => "bypass",
             Self::Refused => "refused",
             Self::Error => "error",
         }

@@ -16,16 +16,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tower::Service;
 
-use super::{Failure, Fetch, Reply};
-use crate::monime::operation::GET_CHECKOUT_SESSION;
+use super::Failure;
+use super::asking::{Answers, Asks};
 use budget::Places;
 pub use gate::{Gate, Quota};
 
 use crate::secret::Keyring;
-
-/// The part of the line that is open to a session that was just read. The rest is for those that were not, or chance
-/// would decide which of many sessions are ever read.
-const HEAD: u32 = 4;
 
 /// Gives each attempt its turn.
 #[derive(Debug, Clone)]
@@ -46,33 +42,35 @@ impl<S> Admission<S> {
     }
 }
 
-impl<S> Service<Fetch> for Admission<S>
+impl<S, R> Service<R> for Admission<S>
 where
-    S: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + 'static,
+    S: Service<R, Error = Failure> + Clone + Send + 'static,
+    S::Response: Answers + Send,
     S::Future: Send,
+    R: Asks + Send + 'static,
 {
-    type Response = Reply;
+    type Response = S::Response;
     type Error = Failure;
-    type Future = BoxFuture<'static, Result<Reply, Failure>>;
+    type Future = BoxFuture<'static, Result<S::Response, Failure>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, fetch: Fetch) -> Self::Future {
-        let space = &fetch.key.space;
+    fn call(&mut self, request: R) -> Self::Future {
+        let space = request.space();
         let rates = self.quota.rates(self.keyring.kind(space));
         let Some(token) = self.keyring.source_name(space) else {
             return Box::pin(ready(Err(Failure::NoToken)));
         };
-        let places = Places { token, operation: GET_CHECKOUT_SESSION, space: space.clone() };
-        let latest = fetch.began + if fetch.early { self.patience / HEAD } else { self.patience };
+        let places = Places { token, operation: request.operation(), space: space.clone() };
+        let latest = request.began() + self.patience / request.haste();
         let (gate, mut inner) = (self.gate.clone(), self.inner.clone());
         Box::pin(async move {
-            fetch.stage.waits();
+            request.stage().waits();
             let turn = gate.turn(places, rates, latest).await?;
-            fetch.stage.sends();
-            let result = inner.call(fetch).await;
+            request.stage().sends();
+            let result = inner.call(request).await;
             turn.ended(&result);
             result
         })

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -38,7 +38,7 @@ const MAX_BUFFER: usize = 64 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 
-type Pool = legacy::Client<Connect, Empty<Bytes>>;
+type Pool = legacy::Client<Connect, Full<Bytes>>;
 
 /// The pooled client. Clones share the pool.
 #[derive(Debug, Clone)]
@@ -122,7 +122,7 @@ impl Client {
     }
 }
 
-impl Service<Request<Empty<Bytes>>> for Client {
+impl Service<Request<Full<Bytes>>> for Client {
     type Response = Response<Incoming>;
     type Error = Failure;
     type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
@@ -131,7 +131,7 @@ impl Service<Request<Empty<Bytes>>> for Client {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         let response = self.pool.request(request);
         Box::pin(async move { response.await.map_err(failure) })
     }

@@ -64,6 +64,8 @@ pub enum Bound {
     Attempt,
     /// `monime.timeouts.total`.
     Total,
+    /// `monime.timeouts.write`.
+    Write,
 }
 
 /// Why a reply cannot be used.
@@ -113,10 +115,25 @@ impl Failure {
             Self::Unreachable(Unreachable::Refused | Unreachable::Reset, _) => false,
             Self::TimedOut(Bound::Connect) => true,
             // They have used up the time that a retry would need.
-            Self::TimedOut(Bound::Attempt | Bound::Total) => false,
+            Self::TimedOut(Bound::Attempt | Bound::Total | Bound::Write) => false,
             Self::Internal(_) | Self::NoToken | Self::Unreadable(_) | Self::Exhausted { .. } | Self::Open { .. } => {
                 false
             }
+        }
+    }
+
+    /// Whether it is certain that Monime has got nothing of the request.
+    #[must_use]
+    pub fn was_not_sent(&self) -> bool {
+        match self {
+            Self::Unreachable(Unreachable::NotConnected | Unreachable::Refused, _) | Self::TimedOut(Bound::Connect) => {
+                true
+            }
+            Self::NoToken | Self::Exhausted { .. } | Self::Open { .. } => true,
+            // A bug of ours, of which nothing is certain.
+            Self::Internal(_) => false,
+            Self::Unreachable(Unreachable::Unanswered | Unreachable::Reset, _) | Self::Unreadable(_) => false,
+            Self::TimedOut(Bound::Attempt | Bound::Total | Bound::Write) => false,
         }
     }
 
@@ -146,6 +163,7 @@ impl std::fmt::Display for Bound {
             Self::Connect => "connect",
             Self::Attempt => "attempt",
             Self::Total => "total",
+            Self::Write => "write",
         })
     }
 }
@@ -158,20 +176,22 @@ mod tests {
     #[test]
     fn every_failure_says_what_may_be_done_about_it() {
         let wait = Duration::from_secs(1);
-        for (failure, retry, stale) in [
-            (Failure::Unreachable(Unreachable::NotConnected, "".into()), true, true),
-            (Failure::Unreachable(Unreachable::Refused, "".into()), false, true),
-            (Failure::Unreachable(Unreachable::Unanswered, "".into()), true, true),
-            (Failure::Unreachable(Unreachable::Reset, "".into()), false, true),
-            (Failure::TimedOut(Bound::Connect), true, true),
-            (Failure::TimedOut(Bound::Attempt), false, true),
-            (Failure::TimedOut(Bound::Total), false, true),
-            (Failure::Internal("".into()), false, false),
-            (Failure::Unreadable(Unreadable::Framing), false, false),
-            (Failure::Exhausted { wait }, false, true),
-            (Failure::Open { wait }, false, true),
+        for (failure, unsent, retry, stale) in [
+            (Failure::Unreachable(Unreachable::NotConnected, "".into()), true, true, true),
+            (Failure::Unreachable(Unreachable::Refused, "".into()), true, false, true),
+            (Failure::Unreachable(Unreachable::Unanswered, "".into()), false, true, true),
+            (Failure::Unreachable(Unreachable::Reset, "".into()), false, false, true),
+            (Failure::TimedOut(Bound::Connect), true, true, true),
+            (Failure::TimedOut(Bound::Attempt), false, false, true),
+            (Failure::TimedOut(Bound::Total), false, false, true),
+            (Failure::TimedOut(Bound::Write), false, false, true),
+            (Failure::Internal("".into()), false, false, false),
+            (Failure::Unreadable(Unreadable::Framing), false, false, false),
+            (Failure::Exhausted { wait }, true, false, true),
+            (Failure::Open { wait }, true, false, true),
         ] {
-            assert_eq!((failure.is_worth_a_retry(), failure.permits_stale()), (retry, stale), "{failure:?}");
+            let said = (failure.was_not_sent(), failure.is_worth_a_retry(), failure.permits_stale());
+            assert_eq!(said, (unsent, retry, stale), "{failure:?}");
         }
     }
 

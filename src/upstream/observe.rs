@@ -1,4 +1,6 @@
 //! A layer that counts what was sent to Monime and how long it took.
+//!
+//! Of an answer whose body streams, that is to the end of its head.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -7,8 +9,8 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Failure, Fetch, Reply};
-use crate::monime::operation::GET_CHECKOUT_SESSION;
+use super::Failure;
+use super::asking::{Answers, Asks};
 use crate::telemetry::Metrics;
 
 /// Counts every attempt once, with its status or the word for its failure.
@@ -21,6 +23,7 @@ pub(super) struct Observe<S> {
 /// One attempt; it counts on drop, so that an abandoned one counts too.
 struct Attempt {
     metrics: Arc<Metrics>,
+    operation: &'static str,
     started: Instant,
     reply: Option<Result<http::StatusCode, &'static str>>,
 }
@@ -31,33 +34,36 @@ impl<S> Observe<S> {
     }
 }
 
-impl<S> Service<Fetch> for Observe<S>
+impl<S, R> Service<R> for Observe<S>
 where
-    S: Service<Fetch, Response = Reply, Error = Failure>,
+    S: Service<R, Error = Failure>,
+    S::Response: Answers + Send,
     S::Future: Send + 'static,
+    R: Asks,
 {
-    type Response = Reply;
+    type Response = S::Response;
     type Error = Failure;
-    type Future = BoxFuture<'static, Result<Reply, Failure>>;
+    type Future = BoxFuture<'static, Result<S::Response, Failure>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, fetch: Fetch) -> Self::Future {
-        let mut attempt = Attempt { metrics: Arc::clone(&self.metrics), started: Instant::now(), reply: None };
-        let reply = self.inner.call(fetch);
+    fn call(&mut self, request: R) -> Self::Future {
+        let (metrics, operation) = (Arc::clone(&self.metrics), request.operation());
+        let mut attempt = Attempt { metrics, operation, started: Instant::now(), reply: None };
+        let answer = self.inner.call(request);
         Box::pin(async move {
-            let reply = reply.await;
-            attempt.ended(&reply);
-            reply
+            let answer = answer.await;
+            attempt.ended(&answer);
+            answer
         })
     }
 }
 
 impl Attempt {
-    fn ended(&mut self, reply: &Result<Reply, Failure>) {
-        self.reply = Some(reply.as_ref().map(|reply| reply.status).map_err(Failure::as_str));
+    fn ended(&mut self, answer: &Result<impl Answers, Failure>) {
+        self.reply = Some(answer.as_ref().map(Answers::status).map_err(Failure::as_str));
     }
 }
 
@@ -68,6 +74,6 @@ impl Drop for Attempt {
             Some(Err(failure)) => failure,
             None => "abandoned",
         };
-        self.metrics.upstream_request(GET_CHECKOUT_SESSION, code, self.started.elapsed());
+        self.metrics.upstream_request(self.operation, code, self.started.elapsed());
     }
 }

@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 use tower::{BoxError, Service};
 
@@ -46,7 +46,8 @@ const KEPT: [HeaderName; 7] = [
     HeaderName::from_static("monime-request-timestamp"),
 ];
 
-const NAME: HeaderValue = HeaderValue::from_static(concat!("monigate/", env!("CARGO_PKG_VERSION")));
+/// How we call ourselves.
+pub(super) const NAME: HeaderValue = HeaderValue::from_static(concat!("monigate/", env!("CARGO_PKG_VERSION")));
 
 /// Asks, and reads the answer to its end.
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ impl<S> Read<S> {
 
 impl<S, B> Service<Fetch> for Read<S>
 where
-    S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Failure>,
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Failure>,
     S::Future: Send + 'static,
     B: Body + Send + Unpin + 'static,
     B::Data: Send,
@@ -94,7 +95,7 @@ where
     }
 }
 
-fn request(origin: &Origin, key: &Key) -> Result<Request<Empty<Bytes>>, Failure> {
+fn request(origin: &Origin, key: &Key) -> Result<Request<Full<Bytes>>, Failure> {
     // A key is made of what a path segment and a header field hold unescaped; an error here would be a bug of ours.
     let unusable = |error: http::Error| Failure::Internal(Box::new(error));
     let uri = Uri::builder()
@@ -114,7 +115,7 @@ fn request(origin: &Origin, key: &Key) -> Result<Request<Empty<Bytes>>, Failure>
         // The stored bytes are the served bytes, so they are asked for uncoded.
         .header(ACCEPT_ENCODING, "identity")
         .header(USER_AGENT, NAME)
-        .body(Empty::new())
+        .body(Full::default())
         .map_err(unusable)
 }
 
@@ -163,7 +164,7 @@ where
 }
 
 /// A connection that was reset is Monime out of reach; a body that just ended early is an answer that makes no sense.
-fn broken<E: Into<BoxError>>(error: E) -> Failure {
+pub(super) fn broken<E: Into<BoxError>>(error: E) -> Failure {
     let error = error.into();
     let reset = |io: &std::io::Error| io.kind() == std::io::ErrorKind::ConnectionReset;
     if causes(error.as_ref()).any(|cause| cause.downcast_ref().is_some_and(reset)) {

@@ -9,13 +9,13 @@ use fastrand::Rng;
 use futures_util::FutureExt;
 use http::header::{HeaderValue, IF_NONE_MATCH};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty, Full};
-use monigate::gateway::{Places, Terms, gateway};
+use http_body_util::{BodyExt, Empty};
+use monigate::gateway::{Body, Door, Places, Terms, Writes, gateway};
 use monigate::lookup::{Limits, Lookups, Memory, Purge};
 use monigate::monime::{Key, SessionId, SpaceId, Version};
 use monigate::secret::{Keyring, Secret, Source};
 use monigate::telemetry::Metrics;
-use monigate::upstream::{Gate, Quota, RetryBudget, Settings, Shared, upstream};
+use monigate::upstream::{Gate, Quota, RetryBudget, Settings, Shared, forwards, upstream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::Service;
@@ -32,7 +32,7 @@ pub(crate) struct Gateway {
     pub(crate) gate: Gate,
     pub(crate) memory: Memory,
     pub(crate) metrics: Arc<Metrics>,
-    service: BoxCloneSyncService<Request<Empty<Bytes>>, Response<Full<Bytes>>, Infallible>,
+    service: BoxCloneSyncService<Request<Empty<Bytes>>, Response<Body>, Infallible>,
 }
 
 /// How somebody asks.
@@ -62,6 +62,7 @@ impl Gateway {
         let origin = "https://api.monime.io".parse().expect("an origin");
         let settings = Settings { origin, timeouts: plan.timeouts, quota };
         let inner = upstream(Wire(world.clone()), &keyring, &settings, &shared);
+        let forwards = forwards(Wire(world.clone()), &keyring, &settings, &shared);
         let limits = Limits { max_size: 1 << 26, max_flights: plan.max_in_flight, rate: plan.rates.endpoint };
         let memory = Memory::new(limits, Arc::clone(&metrics));
         let lookups = Lookups::new(Tower { inner, world: world.clone() }, memory.clone(), plan.lifetimes);
@@ -74,8 +75,10 @@ impl Gateway {
             callers_may_refresh: plan.callers_may_refresh,
             patience: plan.timeouts.total,
             places: Places::new(plan.max_in_flight),
+            door: Door::default(),
+            writes: Writes::default(),
         };
-        let service = BoxCloneSyncService::new(gateway(lookups, terms, Arc::clone(&metrics)));
+        let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms, Arc::clone(&metrics)));
         Self { world, gate, memory, metrics, service }
     }
 

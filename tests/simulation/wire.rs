@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
-use http_body_util::Empty;
+use http_body_util::Full;
 use monigate::upstream::{Bound, Failure, Fetch, Reply, Unreachable, Unreadable};
 use tokio::time::{Sleep, sleep};
 use tower::{Service, ServiceExt};
@@ -23,7 +23,7 @@ use super::world::{FLIGHT, Outcome, World};
 #[derive(Clone)]
 pub(crate) struct Wire(pub(crate) World);
 
-impl Service<Request<Empty<Bytes>>> for Wire {
+impl Service<Request<Full<Bytes>>> for Wire {
     type Response = Response<Trickle>;
     type Error = Failure;
     type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
@@ -32,7 +32,7 @@ impl Service<Request<Empty<Bytes>>> for Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         let (call, fate) = self.0.look().send(&request);
         let way = UnderWay { world: self.0.clone(), call, outcome: Outcome::Failed, headers: None };
         Box::pin(way.goes(fate))

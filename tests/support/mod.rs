@@ -27,12 +27,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
-use http_body_util::{Empty, Full};
-use monigate::gateway::{Places, Terms, gateway};
+use http_body_util::Empty;
+use monigate::gateway::{Body, Door, Places, Terms, Writes, gateway};
 use monigate::lookup::{Lifetimes, Limits, Lookups, Memory, StaleIfError, Ttl};
 use monigate::monime::{self, SpaceId};
 use monigate::telemetry::Metrics;
-use monigate::upstream::{Failure, Fetch, Reply};
+use monigate::upstream::{Failure, Fetch, Forwards, Reply};
 use tower::{Service, ServiceExt, service_fn};
 
 /// Lifetimes as the defaults have them.
@@ -61,7 +61,14 @@ pub(crate) fn terms() -> Terms {
         callers_may_refresh: false,
         patience: Duration::from_secs(10),
         places: Places::new(1024),
+        door: Door::default(),
+        writes: Writes::default(),
     }
+}
+
+/// A way to Monime that nothing may take.
+pub(crate) fn no_forwards() -> Forwards {
+    Forwards::new(service_fn(|_| ready(Err(Failure::NoToken))))
 }
 
 /// A completed session, padded to about `size` bytes.
@@ -104,9 +111,9 @@ pub(crate) fn lookups(
 }
 
 /// Asks the stack for one session.
-pub(crate) async fn look_up<S>(stack: &S, id: &str) -> Response<Full<Bytes>>
+pub(crate) async fn look_up<S>(stack: &S, id: &str) -> Response<Body>
 where
-    S: Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone,
+    S: Service<Request<Empty<Bytes>>, Response = Response<Body>, Error = Infallible> + Clone,
 {
     let Ok(response) = stack.clone().oneshot(request(id)).await;
     response
@@ -127,7 +134,7 @@ pub(crate) fn request(id: &str) -> Request<Empty<Bytes>> {
 pub(crate) fn stack(
     size: usize,
     max_size: u64,
-) -> impl Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Clone {
+) -> impl Service<Request<Empty<Bytes>>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
     let metrics = Arc::new(Metrics::new().unwrap());
-    gateway(lookups(size, max_size, &metrics), terms(), metrics)
+    gateway(lookups(size, max_size, &metrics), no_forwards(), terms(), metrics)
 }

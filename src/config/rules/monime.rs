@@ -128,7 +128,7 @@ impl Rules<'_> {
         let total = self.duration("monime.timeouts.total", &raw.total, TIMEOUT);
         self.nested("monime.timeouts.connect", connect, "monime.timeouts.attempt", attempt);
         self.nested("monime.timeouts.attempt", attempt, "monime.timeouts.total", total);
-        Some(Timeouts { connect: connect?, attempt: attempt?, total: total? })
+        Some(Timeouts { connect: connect?, attempt: attempt?, total: total?, write: Duration::from_secs(60) })
     }
 
     /// The first must fit into the second.

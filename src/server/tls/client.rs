@@ -21,8 +21,10 @@ pub struct ClientCertificate(Arc<Names>);
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Names {
-    dns: Vec<String>,
-    uri: Vec<String>,
+    /// The DNS names, then the URIs.
+    all: Vec<String>,
+    /// How many of them are DNS names.
+    dns: usize,
 }
 
 /// A client that came with a certificate, for as long as its connection lasts.
@@ -41,12 +43,18 @@ pub(in crate::server) struct Client {
 impl ClientCertificate {
     /// The DNS names, in lower case. A wildcard is told as it stands.
     pub fn dns_names(&self) -> impl Iterator<Item = &str> {
-        self.0.dns.iter().map(String::as_str)
+        self.0.all.iter().take(self.0.dns).map(String::as_str)
     }
 
     /// The URIs, such as SPIFFE ids, letter by letter as they stand; nothing says that they are well-formed.
     pub fn uri_names(&self) -> impl Iterator<Item = &str> {
-        self.0.uri.iter().map(String::as_str)
+        self.0.all.iter().skip(self.0.dns).map(String::as_str)
+    }
+
+    /// Both, the DNS names first. Only URIs have a colon.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.0.all
     }
 }
 
@@ -86,10 +94,11 @@ impl Client {
 
 impl Names {
     fn of(certificate: &EndEntityCert<'_>) -> Self {
-        Self {
-            dns: certificate.valid_dns_names().map(str::to_ascii_lowercase).collect(),
-            uri: certificate.valid_uri_names().map(str::to_owned).collect(),
-        }
+        let mut all: Vec<_> = certificate.valid_dns_names().map(str::to_ascii_lowercase).collect();
+        let dns = all.len();
+        // Without a scheme it is none (RFC 3986, section 3), and could pass for a DNS name.
+        all.extend(certificate.valid_uri_names().filter(|name| name.contains(':')).map(str::to_owned));
+        Self { all, dns }
     }
 }
 

@@ -14,8 +14,9 @@ use super::breaker::{Breaker, Change, Permit, State, Verdict};
 use super::budget::{Budget, Places, Scope, Ticket, TooLate};
 use crate::monime::{RATE_LIMIT_HEADER, Rates, TokenKind};
 use crate::telemetry::Metrics;
+use crate::upstream::Failure;
+use crate::upstream::asking::Answers;
 use crate::upstream::retry_after::retry_after;
-use crate::upstream::{Failure, Reply, Unreachable};
 
 /// Which limit was reached, as Monime says it.
 const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
@@ -255,12 +256,12 @@ impl Drop for Queued<'_> {
 
 impl Turn {
     /// The attempt is over: the breaker learns how it came out, the budget whether it was one too many.
-    pub(super) fn ended(mut self, result: &Result<Reply, Failure>) {
+    pub(super) fn ended(mut self, result: &Result<impl Answers, Failure>) {
         self.learn(verdict(result), came(result));
-        if let Ok(reply) = result
-            && reply.status == StatusCode::TOO_MANY_REQUESTS
+        if let Ok(answer) = result
+            && answer.status() == StatusCode::TOO_MANY_REQUESTS
         {
-            self.throttled(&reply.headers);
+            self.throttled(answer.headers());
         }
     }
 
@@ -300,21 +301,15 @@ fn lost() -> Failure {
 }
 
 /// Whether the request may have come to Monime, so that it counts there.
-fn came(result: &Result<Reply, Failure>) -> bool {
-    match result {
-        Err(Failure::Unreachable(Unreachable::NotConnected | Unreachable::Refused, _)) => false,
-        Err(Failure::Internal(_) | Failure::NoToken | Failure::Exhausted { .. } | Failure::Open { .. }) => false,
-        Ok(_) => true,
-        Err(Failure::Unreachable(Unreachable::Unanswered | Unreachable::Reset, _)) => true,
-        Err(Failure::TimedOut(_) | Failure::Unreadable(_)) => true,
-    }
+fn came(result: &Result<impl Answers, Failure>) -> bool {
+    !result.as_ref().is_err_and(Failure::was_not_sent)
 }
 
 /// What an attempt says about Monime's health: that it failed, if it did not answer or answered 5xx.
-fn verdict(result: &Result<Reply, Failure>) -> Verdict {
+fn verdict(result: &Result<impl Answers, Failure>) -> Verdict {
     match result {
-        Ok(reply) if reply.status.is_server_error() => Verdict::Failure,
-        Ok(reply) if reply.status == StatusCode::TOO_MANY_REQUESTS => Verdict::Neutral,
+        Ok(answer) if answer.status().is_server_error() => Verdict::Failure,
+        Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => Verdict::Neutral,
         Ok(_) | Err(Failure::Unreadable(_)) => Verdict::Success,
         Err(Failure::Unreachable(..) | Failure::TimedOut(_)) => Verdict::Failure,
         Err(Failure::Internal(_) | Failure::NoToken | Failure::Exhausted { .. } | Failure::Open { .. }) => {

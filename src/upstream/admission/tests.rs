@@ -12,9 +12,11 @@ use tower::{ServiceExt, service_fn};
 use super::*;
 use crate::lookup::tests::scripted::{key, metric};
 use crate::monime::Rates;
+use crate::monime::operation::GET_CHECKOUT_SESSION;
 use crate::secret::{Secret, Source};
 use crate::telemetry::Metrics;
 use crate::upstream::Unreachable;
+use crate::upstream::{Fetch, Reply};
 
 const WIDTH: Duration = Duration::from_millis(1050);
 

@@ -21,7 +21,7 @@ fn client(scheme: &str, listener: &TcpListener, connect: Duration) -> Client {
 
 async fn ask(client: &Client) -> Result<Bytes, Failure> {
     let Origin { scheme, authority } = &client.wire().origin;
-    let request = Request::get(format!("{scheme}://{authority}/")).body(Empty::new()).unwrap();
+    let request = Request::get(format!("{scheme}://{authority}/")).body(Full::default()).unwrap();
     let response = client.clone().oneshot(request).await?;
     Ok(response.into_body().collect().await.unwrap().to_bytes())
 }

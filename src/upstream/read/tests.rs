@@ -18,7 +18,7 @@ async fn read_off(response: http::response::Builder, body: &'static str) -> Resu
 }
 
 async fn ask(response: Response<Full<Bytes>>) -> Result<Reply, Failure> {
-    let wire = service_fn(move |request: Request<Empty<Bytes>>| {
+    let wire = service_fn(move |request: Request<Full<Bytes>>| {
         assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/v1/checkout-sessions/scs-1"));
         assert_eq!(request.uri().query(), None);
         assert!(!request.headers().contains_key(AUTHORIZATION), "the credential is the business of the layer below");

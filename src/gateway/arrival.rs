@@ -1,0 +1,83 @@
+//! A request as it comes in: what it is called, and who sent it.
+//!
+//! Refuses to decide what an unproved caller is told: it travels on as such, so that what is told is measured too.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Request};
+
+use super::route::Refused;
+use crate::caller::{Caller, Callers, certificate_names};
+use crate::lookup::X_REQUEST_ID;
+
+/// A request and what is known of it.
+#[derive(Debug)]
+pub(super) struct Arrival<B> {
+    pub(super) request: Request<B>,
+    pub(super) caller: Who,
+    pub(super) id: RequestId,
+}
+
+/// Who sent a request: a proved caller, or anyone where nobody need prove anything, or why it is not let in.
+pub(super) type Who = Result<Option<Arc<Caller>>, Refused>;
+
+/// Who is let in.
+#[derive(Debug, Clone, Default)]
+pub struct Door {
+    /// The callers that must prove who they are; without any, everyone is let in.
+    pub callers: Option<Arc<Callers>>,
+    /// A header that every request must have: one that a web page cannot set across origins.
+    pub require_header: Option<HeaderName>,
+}
+
+/// What a request is called, in logs and in its answer: at most 64 characters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestId {
+    text: [u8; RequestId::MAX],
+    length: usize,
+}
+
+// === impl Door ===
+
+impl Door {
+    /// Who sent `request`.
+    pub(super) fn who<B>(&self, request: &Request<B>) -> Who {
+        let (headers, names) = (request.headers(), certificate_names(request.extensions()));
+        if self.require_header.as_ref().is_some_and(|name| !headers.contains_key(name)) {
+            return Err(Refused::HeaderRequired);
+        }
+        let Some(callers) = &self.callers else { return Ok(None) };
+        callers.identify(headers, names).map(|caller| Some(Arc::clone(caller))).map_err(Refused::Unproved)
+    }
+}
+
+// === impl RequestId ===
+
+impl RequestId {
+    const MAX: usize = 64;
+
+    /// The caller's own if it is one that may stand in a log, else a new one.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut id = Self { text: [0; Self::MAX], length: 0 };
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let usable = |id: &&[u8]| (1..=Self::MAX).contains(&id.len()) && id.iter().all(allowed);
+        // Either fits, so writing cannot fail.
+        let mut rest = id.text.as_mut_slice();
+        let _ = match headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes).filter(usable) {
+            Some(own) => rest.write_all(own),
+            None => write!(rest, "{:016x}", fastrand::u64(..)),
+        };
+        id.length = Self::MAX - rest.len();
+        id
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.text.get(..self.length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(self.as_str()).unwrap_or(HeaderValue::from_static("-"))
+    }
+}

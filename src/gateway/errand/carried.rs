@@ -1,0 +1,78 @@
+//! What of a caller's request travels to Monime besides its path: two headers, and a body that was read whole.
+//!
+//! Refuses what would be lost or misread on the way: a key that is there twice, a body in a coding, a body without end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, HeaderName};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::timeout;
+use tower::BoxError;
+
+use crate::gateway::route::Refused;
+use crate::monime::operation::{IDEMPOTENCY_KEY_HEADER, MAX_IDEMPOTENCY_KEY, Operation};
+
+/// The longest body that is passed on. Monime's largest, a session with all its line items, is far below it.
+const MAX_BODY: usize = 256 * 1024;
+/// The longest that a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(IDEMPOTENCY_KEY_HEADER);
+
+/// The headers that travel.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct Carried {
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) idempotency_key: Option<HeaderValue>,
+}
+
+/// What travels of these headers with this operation.
+pub(in crate::gateway) fn carried(operation: &Operation, headers: &HeaderMap) -> Result<Carried, Refused> {
+    let mut carried = Carried::default();
+    if operation.has_body() {
+        let coded = |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if headers.get_all(CONTENT_ENCODING).iter().any(coded) {
+            return Err(Refused::BodyCoded);
+        }
+        carried.content_type = only(headers, &CONTENT_TYPE).map_err(|_| Refused::ContentTypeInvalid)?;
+    }
+    // Where an operation has no such key, one is sent by habit and means nothing.
+    if operation.is_keyed() {
+        let key = only(headers, &IDEMPOTENCY_KEY).map_err(|_| Refused::IdempotencyKeyInvalid)?;
+        let key = key.ok_or(Refused::IdempotencyKeyRequired)?;
+        let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b',';
+        if !(1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) || !key.as_bytes().iter().all(plain) {
+            return Err(Refused::IdempotencyKeyInvalid);
+        }
+        carried.idempotency_key = Some(key);
+    }
+    Ok(carried)
+}
+
+/// More than one value.
+struct Repeated;
+
+/// The value of a header that stands there at most once, copied out of the read buffer.
+fn only(headers: &HeaderMap, name: &HeaderName) -> Result<Option<HeaderValue>, Repeated> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    if values.next().is_some() { Err(Repeated) } else { Ok(value.cloned()) }
+}
+
+/// The whole of a body, within the bound and in time.
+pub(super) async fn whole<B>(body: B) -> Result<Bytes, Refused>
+where
+    B: Body<Error: Into<BoxError>>,
+{
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(Refused::BodyTooLarge);
+    }
+    match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refused::BodyTooLarge),
+        Ok(Err(_)) => Err(Refused::BodyBroken),
+        Err(_) => Err(Refused::BodyTimedOut),
+    }
+}

@@ -1,0 +1,184 @@
+//! A write: sent once, to its end, whoever leaves.
+//!
+//! Its body is here to the last byte before a turn is waited for: what is sent can be finished without its caller. While it
+//! waits for its turn it is given up if its caller leaves; from its first byte on it is a task of its own, which ends in one
+//! line of the audit and, where it deleted a session, or may have, in a purge. Refuses to send anything twice: who does not
+//! know how a write came out is told so, and repeats it with the same `Idempotency-Key`.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::response::Parts;
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tower::{BoxError, ServiceExt};
+
+use super::carried;
+use super::{Errands, Order, failed, flaw, is_json, passed, unusable};
+use crate::gateway::admit::Place;
+use crate::gateway::body::Body;
+use crate::gateway::rescue::Kind;
+use crate::gateway::served::Served;
+use crate::lookup::{self, Purge};
+use crate::monime::operation::{self, Operation};
+use crate::monime::{Flaw, SpaceId, envelope};
+use crate::telemetry::audit::{Asked, Fate, Write};
+use crate::upstream::{Failure, Forward, Forwarded, Unreadable};
+
+/// The longest answer to a write that is read.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// The operation after which what is kept of a session is not true any more.
+const DELETE_CHECKOUT_SESSION: &str = "DeleteCheckoutSession";
+
+/// The writes under way. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Writes(watch::Sender<usize>);
+
+/// One write under way, until it is dropped.
+struct UnderWay(Writes);
+
+/// Where its caller waits.
+type Tell = oneshot::Sender<Result<Served, Kind>>;
+/// What Monime said, to the last byte; or why there is nothing.
+type Answered = Result<(Parts, Bytes), Failure>;
+
+// === impl Writes ===
+
+impl Writes {
+    /// Resolves when no write is under way, at once if none is. Cancel-safe.
+    pub async fn ended(&self) {
+        // The sender is right here, so the channel cannot be closed.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    fn begin(&self) -> UnderWay {
+        self.0.send_modify(|count| *count += 1);
+        UnderWay(self.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+// === impl Errands ===
+
+impl Errands {
+    /// Sends a write, and waits for its end as long as its caller does.
+    pub(super) async fn write<B>(self, order: Order, body: B) -> Result<Served, Kind>
+    where
+        B: HttpBody<Data: Send, Error: Into<BoxError>> + Send,
+    {
+        let Order { mut forward, caller, patience, id } = order;
+        let asked = Asked {
+            caller: Some(caller.name().as_ref()),
+            operation: forward.operation.id,
+            space: Some(forward.space.as_str()),
+            request_id: id.as_str(),
+        };
+        let audit = Write::new(asked, Arc::clone(caller.name()), Arc::clone(&self.metrics));
+        let place = self.places.take(&forward.line).ok_or(Kind::Overloaded)?;
+        if forward.operation.has_body() {
+            forward.body = carried::whole(body).await.map_err(Kind::Refused)?;
+        }
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(self.carry_out(forward, audit, place, tell));
+        let told = match patience {
+            None => told.await.ok(),
+            // Whether it was sent by now only the task knows; the caller is told what is true in either case.
+            Some(patience) => timeout(patience, told).await.ok().and_then(Result::ok),
+        };
+        told.unwrap_or(Err(Kind::OutcomeUnknown(None)))
+    }
+
+    /// A write's whole life, from waiting for its turn.
+    async fn carry_out(self, forward: Forward, mut audit: Write, place: Place, mut tell: Tell) {
+        let _under_way = self.writes.begin();
+        let (operation, space) = (forward.operation, forward.space.clone());
+        let (target, stage) = (forward.target.clone(), forward.stage.clone());
+        // Should this task ever end before it knows better.
+        audit.may_be_sent();
+        let answered = {
+            let mut answer = pin!(whole(self.forwards.clone().oneshot(forward)));
+            tokio::select! {
+                biased;
+                // Nobody waits for it, and nothing of it was sent.
+                () = async { tell.closed().await; stage.queued().await } => return audit.ended(Fate::NotSent, None),
+                answer = &mut answer => answer,
+            }
+        };
+        let (fate, status) = (fate(&answered), answered.as_ref().ok().map(|(head, _)| head.status));
+        if operation.id == DELETE_CHECKOUT_SESSION && may_be_gone(fate, status) {
+            self.purge(space, target.path());
+        }
+        audit.ended(fate, status);
+        // Its caller may have left; then the audit is all that is told.
+        let _ = tell.send(told(operation, answered));
+        drop(place);
+    }
+
+    fn purge(&self, space: SpaceId, path: &str) {
+        if let Some(id) = operation::checkout_session_id(path) {
+            self.memory.purge(&Purge::Session(space, id.to_owned()));
+        }
+    }
+}
+
+/// Reads an answer to its end.
+async fn whole(answer: impl Future<Output = Result<Forwarded, Failure>>) -> Answered {
+    let (head, body) = answer.await?.into_parts();
+    match Limited::new(body, MAX_ANSWER).collect().await {
+        Ok(whole) => Ok((head, whole.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Err(Unreadable::TooLarge.into()),
+        Err(error) => Err(error.downcast::<Failure>().map_or_else(Failure::Internal, |failure| *failure)),
+    }
+}
+
+/// Why an answer to a write is not Monime's own, or not for callers, if so.
+fn flaw_of(head: &Parts, body: &[u8]) -> Option<Flaw> {
+    flaw(head, if head.status.is_success() { is_json(head) } else { envelope::is_error(body) })
+}
+
+fn fate(answered: &Answered) -> Fate {
+    match answered {
+        Err(failure) if failure.was_not_sent() => Fate::NotSent,
+        Err(_) => Fate::Unknown,
+        Ok((head, body)) => match flaw_of(head, body) {
+            None if head.status.is_success() => Fate::Done,
+            None if head.status.is_server_error() => Fate::Unknown,
+            // Refused before anything was done.
+            None | Some(Flaw::Credentials | Flaw::Throttled) => Fate::Rejected,
+            Some(_) => Fate::Unknown,
+        },
+    }
+}
+
+/// Whether a session that was to be deleted may be there no more.
+fn may_be_gone(fate: Fate, status: Option<StatusCode>) -> bool {
+    match fate {
+        Fate::Done | Fate::Unknown => true,
+        Fate::Rejected => status == Some(StatusCode::NOT_FOUND),
+        Fate::NotSent => false,
+    }
+}
+
+/// What the caller is told.
+fn told(operation: &'static Operation, answered: Answered) -> Result<Served, Kind> {
+    let (head, body) = match answered {
+        Ok(answer) => answer,
+        Err(failure) if failure.was_not_sent() => return Err(failed(failure)),
+        Err(failure) => return Err(Kind::OutcomeUnknown(Some(Arc::new(lookup::Error::Failed(failure))))),
+    };
+    match flaw_of(&head, &body) {
+        None => Ok(passed(operation, head, Body::whole(body))),
+        Some(flaw @ (Flaw::Credentials | Flaw::Throttled)) => Err(Kind::Lookup(unusable(flaw, head))),
+        Some(flaw) => Err(Kind::OutcomeUnknown(Some(unusable(flaw, head)))),
+    }
+}

@@ -1,0 +1,98 @@
+//! What the layers on the way to Monime need to know of a request and of its answer, whatever kind they are.
+
+use http::{HeaderMap, Response, StatusCode};
+use tokio::time::Instant;
+
+use super::{Fetch, Forward, Reply, Stage};
+use crate::monime::SpaceId;
+use crate::monime::operation::GET_CHECKOUT_SESSION;
+
+/// The part of the line that is open to a session that was just read. The rest is for those that were not, or chance
+/// would decide which of many sessions are ever read.
+const HEAD: u32 = 4;
+
+/// A request on its way to Monime.
+pub(super) trait Asks {
+    /// Its `operationId`.
+    fn operation(&self) -> &'static str;
+    /// The space it is for.
+    fn space(&self) -> &SpaceId;
+    /// Where it stands.
+    fn stage(&self) -> &Stage;
+    /// When it was made.
+    fn began(&self) -> Instant;
+    /// How many times shorter than others it may wait.
+    fn haste(&self) -> u32;
+}
+
+/// What came back.
+pub(super) trait Answers {
+    /// Its status.
+    fn status(&self) -> StatusCode;
+    /// Its headers.
+    fn headers(&self) -> &HeaderMap;
+}
+
+impl Asks for Fetch {
+    fn operation(&self) -> &'static str {
+        GET_CHECKOUT_SESSION
+    }
+
+    fn space(&self) -> &SpaceId {
+        &self.key.space
+    }
+
+    fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    fn began(&self) -> Instant {
+        self.began
+    }
+
+    fn haste(&self) -> u32 {
+        if self.early { HEAD } else { 1 }
+    }
+}
+
+impl Asks for Forward {
+    fn operation(&self) -> &'static str {
+        self.operation.id
+    }
+
+    fn space(&self) -> &SpaceId {
+        &self.space
+    }
+
+    fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    fn began(&self) -> Instant {
+        self.began
+    }
+
+    fn haste(&self) -> u32 {
+        1
+    }
+}
+
+impl Answers for Reply {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+impl<B> Answers for Response<B> {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+}
