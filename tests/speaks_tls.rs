@@ -13,7 +13,6 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
@@ -26,12 +25,13 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind};
 use support::certificates::{Ca, DAY, Leaf, put};
 use support::client::{H2, Wire, ask_h2, get, h2_over, shake};
-use support::gateway::eventually;
+use support::gateway::{PATIENCE, eventually};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::service_fn;
 
 const SHOP: &str = "spiffe://cluster/ns/shop/sa/storefront";
@@ -332,7 +332,7 @@ async fn a_client_whose_ca_is_trusted_no_more_is_served_no_more() {
 async fn is_refused_and_ended(mut h2: H2) -> bool {
     h2.ready().await.unwrap();
     let request = || Request::builder().uri("http://gateway/").body(Empty::<Bytes>::new()).unwrap();
-    let refused = h2.send_request(request()).await.is_err();
+    let refused = timeout(PATIENCE, h2.send_request(request())).await.expect("it ends").is_err();
     eventually("the connection ends", async || h2.is_closed().then_some(())).await;
     refused
 }
@@ -367,7 +367,8 @@ async fn what_was_asked_before_its_ca_was_gone_is_still_answered() {
     let first = h2.send_request(request());
     begun.notified().await;
     served.trusts(&Ca::new("others").pem).await;
-    assert!(h2.send_request(request()).await.is_err(), "what is asked afterwards is not");
+    let late = timeout(PATIENCE, h2.send_request(request())).await.expect("it ends");
+    assert!(late.is_err(), "what is asked afterwards is not");
     go.notify_one();
     let answer = first.await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(answer.to_bytes(), "answered");
@@ -377,7 +378,7 @@ async fn what_was_asked_before_its_ca_was_gone_is_still_answered() {
 async fn a_certificate_that_expires_meanwhile_is_good_no_more() {
     let clients = Ca::new("the clients' CA");
     let served = Served::asking(&clients, ClientAuth::Optional).await;
-    let own = clients.client_valid(&[SHOP], &[], (-DAY, 2));
+    let own = clients.client_valid(&[SHOP], &[], (-DAY, 3));
     let config = served.client(Some(&own), "http/1.1");
     let mut kept = Wire::over(shake(&served.address, config.clone()).await.unwrap());
     assert_eq!(ask(&mut kept).await, Some(format!("HTTP/1.1 {SHOP}")));
@@ -411,5 +412,5 @@ async fn a_drain_answers_over_tls_too() {
     assert!(ask(&mut kept).await.is_some());
     drop(served.stop.take());
     assert_eq!(kept.rest().await, b"", "idle, so it is closed");
-    tokio::time::timeout(Duration::from_secs(20), served.task.join_next()).await.expect("it ends").unwrap().unwrap();
+    timeout(PATIENCE, served.task.join_next()).await.expect("it ends").unwrap().unwrap();
 }
