@@ -161,19 +161,19 @@ mod tests {
 
     #[test]
     fn threads_that_ask_at_once_never_get_more_than_the_burst() {
-        for _ in 0..50 {
-            let start = Instant::now();
-            let (meter, together) = (Meter::new(rate(1, 100), start), Barrier::new(4));
-            let one = || {
-                together.wait();
-                admitted(&meter, start, 100)
-            };
-            let each: Vec<usize> = thread::scope(|scope| {
-                let threads: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-            });
-            assert_eq!(each.iter().sum::<usize>(), 100, "{each:?}");
-        }
+        // Enough that two of them meet in the middle of counting.
+        const BURST: usize = 50_000;
+        let start = Instant::now();
+        let (meter, together) = (Meter::new(rate(1, u32::try_from(BURST).unwrap()), start), Barrier::new(4));
+        let one = || {
+            together.wait();
+            admitted(&meter, start, BURST)
+        };
+        let each: Vec<usize> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(each.iter().sum::<usize>(), BURST, "{each:?}");
     }
 
     /// The same rule told as a bucket of tokens, in fractions of a token: one nanosecond earns one, one request takes
