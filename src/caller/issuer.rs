@@ -49,6 +49,12 @@ impl Issuer {
         Self { issuer, audience, keys: ArcSwap::default(), unknown_key: Notify::new() }
     }
 
+    /// Whether both take the same tokens: then the one that has keys already may go on in the place of a new one.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.issuer, &self.audience) == (&other.issuer, &other.audience)
+    }
+
     /// Puts a JSON Web Key Set (RFC 7517) in the place of the one before, as a whole. Keys that sign nothing for us
     /// are left out. Returns how many are in use.
     ///

@@ -359,6 +359,13 @@ fn an_unknown_key_asks_for_newer_ones_once_until_somebody_listens() {
 }
 
 #[test]
+fn issuers_are_alike_by_what_they_take_and_not_by_their_keys() {
+    let one = issuer(&every_key());
+    assert!(one.is_like(&Issuer::new(ISSUER, AUDIENCE)));
+    assert!(!one.is_like(&Issuer::new(ISSUER, "other")) && !one.is_like(&Issuer::new("other", AUDIENCE)));
+}
+
+#[test]
 fn an_issuer_is_printed_without_its_keys() {
     let printed = format!("{:?}", issuer(&every_key()));
     assert_eq!(printed, format!("Issuer {{ issuer: {ISSUER:?}, audience: {AUDIENCE:?}, keys: 3 }}"));
