@@ -31,6 +31,8 @@ pub const MAX_TOKEN: usize = 4096;
 pub const REDACTED: &str = "[redacted]";
 /// How Monime's tokens begin, live and test alike.
 const TOKEN_PREFIX: &[u8] = b"mon_";
+/// How the keys begin by which callers prove themselves to this gateway.
+pub const GATEWAY_KEY_PREFIX: &str = "mgk_";
 
 /// A token. It is wiped from memory when dropped.
 pub struct Secret(SecretString);
@@ -145,14 +147,15 @@ impl InvalidSecret {
     }
 }
 
-/// Whether a text holds what looks like one of Monime's tokens.
+/// Whether a text holds what looks like one of Monime's tokens, or like a gateway key.
 #[must_use]
 pub fn looks_secret(text: &str) -> bool {
     // Not within a word such as `common_`.
     let begins = |at: usize| at.checked_sub(1).and_then(|before| text.as_bytes().get(before));
     let mut windows = text.as_bytes().windows(TOKEN_PREFIX.len()).enumerate();
     windows.any(|(at, window)| {
-        window.eq_ignore_ascii_case(TOKEN_PREFIX) && !begins(at).is_some_and(u8::is_ascii_alphanumeric)
+        let is_prefix = [TOKEN_PREFIX, GATEWAY_KEY_PREFIX.as_bytes()].iter().any(|it| window.eq_ignore_ascii_case(it));
+        is_prefix && !begins(at).is_some_and(u8::is_ascii_alphanumeric)
     })
 }
 

@@ -138,6 +138,7 @@ fn a_token_pasted_as_a_path_is_not_repeated() {
     assert_eq!(error.to_string(), "[redacted] does not exist");
     assert_eq!(redact(&format!("say '{CANARY}' twice,\n{CANARY}")), "say [redacted] twice,\n[redacted]");
     assert_eq!(redact("monime.token_file"), "monime.token_file");
+    assert_eq!(redact("the key mgk_canary, or MGK_CANARY"), "the key [redacted] or [redacted]");
 }
 
 #[test]
