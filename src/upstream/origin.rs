@@ -37,7 +37,7 @@ pub enum InvalidOrigin {
     Plain,
 }
 
-/// The longest that one lookup may take, in three nested bounds.
+/// The longest that one lookup may take, in three nested bounds, and a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a new connection: name, TCP and TLS.
@@ -46,6 +46,8 @@ pub struct Timeouts {
     pub attempt: Duration,
     /// For everything that one flight does.
     pub total: Duration,
+    /// For a write, once it was sent: its caller may have gone, and it still runs to its end.
+    pub write: Duration,
 }
 
 impl FromStr for Origin {

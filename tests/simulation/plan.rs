@@ -152,7 +152,7 @@ impl Plan {
             seed,
             span: 12 * minute,
             lifetimes: Lifetimes { ttl, stale_if_error },
-            timeouts: Timeouts { connect: 2 * second, attempt: 5 * second, total: 10 * second },
+            timeouts: Timeouts { connect: 2 * second, attempt: 5 * second, total: 10 * second, write: 60 * second },
             rates: Rates::LIVE,
             share: 1.0,
             max_in_flight: 1024,
@@ -186,5 +186,5 @@ fn lifetimes(rng: &mut Rng) -> Lifetimes {
 fn timeouts(rng: &mut Rng) -> Timeouts {
     let [connect, attempt, total] = rng.choice([[2, 5, 10], [1, 2, 4], [2, 5, 6]]).unwrap_or([2, 5, 10]);
     let [connect, attempt, total] = [connect, attempt, total].map(Duration::from_secs);
-    Timeouts { connect, attempt, total }
+    Timeouts { connect, attempt, total, write: Duration::from_secs(60) }
 }
