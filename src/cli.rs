@@ -6,13 +6,14 @@
 mod ask;
 mod check;
 mod demo;
+mod key;
 mod plain;
 mod serve;
 mod signals;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -78,6 +79,9 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Toml)]
         format: Format,
     },
+    /// Make a gateway key, or the digest of one: what `keys_sha256` of a caller holds
+    #[command(subcommand)]
+    Key(key::Command),
     /// Print the JSON Schema of a configuration file
     Schema,
     /// Print the version
@@ -114,9 +118,11 @@ struct Settings {
 }
 
 /// What a command may use of the process.
-pub(crate) struct Process<O, E> {
+pub(crate) struct Process<I, O, E> {
     /// The environment.
     pub(crate) environment: BTreeMap<String, String>,
+    /// Where a secret is read from that is to stand nowhere else.
+    pub(crate) input: I,
     /// Where answers go.
     pub(crate) out: O,
     /// Where complaints go.
@@ -126,7 +132,10 @@ pub(crate) struct Process<O, E> {
 }
 
 /// Runs one command; the number is the exit code.
-pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, mut process: Process<impl Write, impl Write>) -> u8 {
+pub(crate) fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    mut process: Process<impl Read, impl Write, impl Write>,
+) -> u8 {
     let done = match Cli::try_parse_from(arguments) {
         Ok(cli) => obey(cli.command, &mut process),
         Err(error) => explain(&error, &mut process.out, &mut process.err),
@@ -141,8 +150,8 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, mut process: Pr
     })
 }
 
-fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::Result<u8> {
-    let Process { environment, out, err, colour } = process;
+fn obey(command: Command, process: &mut Process<impl Read, impl Write, impl Write>) -> io::Result<u8> {
+    let Process { environment, input, out, err, colour } = process;
     let environment = std::mem::take(environment);
     match command {
         Command::Run(settings) => {
@@ -176,6 +185,7 @@ fn obey(command: Command, process: &mut Process<impl Write, impl Write>) -> io::
             };
             out.write_all(&text).map(|()| OK)
         }),
+        Command::Key(command) => key::obey(command, input, out, err),
         Command::Schema => out.write_all(&config::schema()).map(|()| OK),
         Command::Version => writeln!(out, "monigate {}", env!("CARGO_PKG_VERSION")).map(|()| OK),
     }

@@ -185,7 +185,7 @@ impl Monigate {
 }
 
 async fn bind(key: &'static str, address: Address) -> Result<Listener, CannotStart> {
-    Listener::bind(&address).await.map_err(|source| CannotStart::Listen { key, address, source })
+    Listener::bind(&address, None).await.map_err(|source| CannotStart::Listen { key, address, source })
 }
 
 /// What callers are served by.

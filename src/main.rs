@@ -5,7 +5,7 @@
 mod cli;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let plain = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colour = stdout().is_terminal() && !plain;
     // Not locked: other threads may have to say something while a command runs.
-    let process = cli::Process { environment, out: stdout(), err: stderr(), colour };
+    let process = cli::Process { environment, input: stdin(), out: stdout(), err: stderr(), colour };
     ExitCode::from(cli::run(std::env::args_os(), process))
 }
 

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::monime::TokenKind;
 
-pub use file::{FileError, Unusable};
+pub use file::{FileError, Unusable, read as read_file};
 pub use keyring::{Health, Keyring, Source};
 pub use proxy::{InvalidCredentials, ProxyCredentials};
 
@@ -29,10 +29,10 @@ pub use proxy::{InvalidCredentials, ProxyCredentials};
 pub const MAX_TOKEN: usize = 4096;
 /// What stands where a secret would.
 pub const REDACTED: &str = "[redacted]";
-/// How Monime's tokens begin, live and test alike.
-const TOKEN_PREFIX: &[u8] = b"mon_";
-/// How the keys begin by which callers prove themselves to this gateway.
+/// How the keys begin with which callers open a gateway.
 pub const GATEWAY_KEY_PREFIX: &str = "mgk_";
+/// How secrets begin: Monime's tokens, live and test alike, and gateway keys.
+const PREFIXES: [&[u8]; 2] = [b"mon_", GATEWAY_KEY_PREFIX.as_bytes()];
 
 /// A token. It is wiped from memory when dropped.
 pub struct Secret(SecretString);
@@ -147,19 +147,23 @@ impl InvalidSecret {
     }
 }
 
-/// Whether a text holds what looks like one of Monime's tokens, or like a gateway key.
+/// Whether a text holds what looks like one of Monime's tokens or like a gateway key. How it begins is enough: half a
+/// key is still half a secret.
 #[must_use]
 pub fn looks_secret(text: &str) -> bool {
+    let bytes = text.as_bytes();
     // Not within a word such as `common_`.
-    let begins = |at: usize| at.checked_sub(1).and_then(|before| text.as_bytes().get(before));
-    let mut windows = text.as_bytes().windows(TOKEN_PREFIX.len()).enumerate();
-    windows.any(|(at, window)| {
-        let is_prefix = [TOKEN_PREFIX, GATEWAY_KEY_PREFIX.as_bytes()].iter().any(|it| window.eq_ignore_ascii_case(it));
-        is_prefix && !begins(at).is_some_and(u8::is_ascii_alphanumeric)
+    let starts_a_word = |at: usize| {
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        !before.is_some_and(u8::is_ascii_alphanumeric)
+    };
+    PREFIXES.iter().any(|prefix| {
+        let mut windows = bytes.windows(prefix.len()).enumerate();
+        windows.any(|(at, window)| window.eq_ignore_ascii_case(prefix) && starts_a_word(at))
     })
 }
 
-/// The same text with every word that looks like a token replaced: for words that others chose, on their way to an
+/// The same text with every word that looks like a token or a key replaced: for words that others chose, on their way to an
 /// operator's screen. A net under code that should not have let one through, not a licence to print secrets.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {

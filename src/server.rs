@@ -24,6 +24,7 @@ use tower::Service;
 pub use connection::Times;
 pub use listener::{Address, InvalidAddress, Listener};
 pub use replaceable::Replaceable;
+pub use tls::{ClientCertificate, Tls};
 
 use connection::Connection;
 use listener::{Stream, is_passing};

@@ -4,8 +4,12 @@
 mod support;
 
 use futures_util::FutureExt;
-use http::StatusCode;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use monigate::caller::{Callers, Digest, Named, Policy, Rate, Unproved};
+use monigate::monime::SpaceId;
 use support::{look_up, request, stack};
+use tokio::time::Instant;
 use tower::Service;
 
 /// Allocations of one hit, from the request hyper made to the response hyper gets: the copy of the header map (its
@@ -35,4 +39,37 @@ fn a_hit_allocates_this_often_and_not_more_for_a_larger_body() {
     let (large, large_bytes) = hit(500_000);
     assert_eq!((small, small_bytes), (large, large_bytes), "a body is shared, not copied");
     assert_eq!(small, ALLOCATIONS_OF_A_HIT);
+}
+
+#[test]
+fn telling_callers_apart_and_holding_them_to_their_rates_allocates_nothing() {
+    let policy = Policy {
+        spaces: vec![SpaceId::parse("spc-1").unwrap()],
+        operations: vec!["GetCheckoutSession"],
+        rate: Some(Rate { per_second: 1, burst: 1 }),
+    };
+    let named = |number: usize| Named {
+        name: format!("caller-{number}").into(),
+        keys: vec![Digest::of(format!("mgk_{number}").as_bytes())],
+        san: vec![format!("caller-{number}.internal")],
+        service_accounts: vec![],
+        policy: policy.clone(),
+    };
+    let callers = Callers::new((0..1000).map(named).collect(), None);
+    let headers = |field: &'static str| HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(field))]);
+    let (right, wrong, none) = (headers("Bearer mgk_7"), headers("Bearer a.b.c"), HeaderMap::new());
+    let no_names: &[&str] = &[];
+    let now = Instant::now();
+    let mut told = None;
+    let counted = allocation_counter::measure(|| {
+        let by_key = callers.identify(&right, no_names);
+        let admitted = by_key.map(|caller| (caller.may("GetCheckoutSession"), caller.admit(now), caller.admit(now)));
+        let by_name = callers.identify(&none, &["Caller-8.internal"]);
+        told = Some((by_key, admitted, by_name, callers.identify(&wrong, no_names)));
+    });
+    let (by_key, admitted, by_name, unknown) = told.unwrap();
+    assert_eq!((&**by_key.unwrap().name(), &**by_name.unwrap().name()), ("caller-7", "caller-8"));
+    assert!(matches!(admitted, Ok((true, Ok(()), Err(_)))));
+    assert_eq!(unknown.unwrap_err(), Unproved::Unknown);
+    assert_eq!(counted.count_total, 0);
 }

@@ -24,8 +24,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("telemetry", &["monime"]),
     // What Monime's tokens begin with and whose they are; that a secret was read anew is counted where it happens.
     ("secret", &["monime", "telemetry"]),
-    // Knows nothing of Monime.
-    ("server", &["telemetry"]),
+    // Knows nothing of Monime: of secrets, how a private key's file is read.
+    ("server", &["telemetry", "secret"]),
     // The names in a client's certificate are read where connections are.
     ("caller", &["monime", "secret", "telemetry", "server"]),
     ("upstream", &["monime", "secret", "telemetry"]),
@@ -98,7 +98,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("flate2", &["upstream", "sandbox"]),
     // What an answer means and where it is kept.
     ("serde", ALL),
-    ("serde_json", &["monime", "admin", "sandbox", "config", "cli"]),
+    // In `caller`: an issuer's key set.
+    ("serde_json", &["monime", "caller", "admin", "sandbox", "config", "cli"]),
     // Secrets, the service and its parts are swapped under those who use them; nothing else of ours changes in place.
     ("arc_swap", &["secret", "server", "caller", "assembly"]),
     // Digests, and comparing in constant time.
@@ -111,10 +112,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("moka", &["lookup"]),
     ("memchr", &["secret"]),
     ("secrecy", &["secret"]),
-    // How a proxy's credentials are read from a URL and written into a header field.
-    ("base64", &["secret"]),
+    // How a proxy's credentials are read from a URL and written into a header field; how a gateway key is written.
+    ("base64", &["secret", "caller"]),
     ("percent_encoding", &["secret"]),
-    ("zeroize", &["secret", "config"]),
+    // In `cli`: a key on its way from standard input.
+    ("zeroize", &["secret", "server", "caller", "config", "cli"]),
     ("pin_project_lite", &["server", "gateway"]),
     // What the operator says and sees.
     ("anstyle", &["cli"]),

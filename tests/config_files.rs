@@ -394,6 +394,9 @@ fn a_private_ca_is_read_as_starting_reads_it() {
     }
 }
 
+/// A set with the public key of RFC 7517, appendix A.1.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
 const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 /// A gateway that other machines reach, with a caller of every kind.
@@ -401,7 +404,7 @@ fn shared(folder: &TempDir, tls: bool) -> String {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let cert = file(folder, "tls.crt", &made.cert.pem());
     let key = file(folder, "tls.key", &made.signing_key.serialize_pem());
-    let jwks = file(folder, "jwks.json", "{\"keys\":[]}");
+    let jwks = file(folder, "jwks.json", JWKS);
     let (tls, san) = if tls {
         let tls = format!("[listen.tls]\ncert_file = \"{cert}\"\nkey_file = \"{key}\"\nclient_ca_file = \"{cert}\"\n");
         (tls, "san = [\"spiffe://cluster/ns/shop/sa/b\"]\n")

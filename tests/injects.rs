@@ -213,7 +213,7 @@ async fn behind_a_private_authority_it_speaks_http_2_with_the_same_fields() {
 #[tokio::test]
 async fn a_server_that_knows_only_http_1_is_spoken_to_so() {
     let folder = tempfile::tempdir().unwrap();
-    let mut tls = ServerConfig::clone(&make_ca(folder.path()).unwrap());
+    let mut tls = ServerConfig::clone(&make_ca(folder.path()).unwrap().config());
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("https://localhost:{}", listener.local_addr().unwrap().port());

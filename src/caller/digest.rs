@@ -17,6 +17,9 @@ pub struct Digest([u8; SHA256_OUTPUT_LEN]);
 pub struct InvalidDigest;
 
 impl Digest {
+    /// The digest of nothing that anybody knows.
+    pub(super) const ZERO: Self = Self([0; SHA256_OUTPUT_LEN]);
+
     /// The digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

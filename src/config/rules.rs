@@ -36,10 +36,8 @@ const DRAIN: Bounds = Bounds::new(Duration::from_millis(1), MINUTE.saturating_mu
 /// Below this a single answer at its bound would not fit.
 const MIN_CACHE: u64 = 1 << 20;
 
-/// A certificate, a CA or a set of public keys larger than this is none.
+/// A CA or a set of public keys larger than this is none.
 const MAX_FILE: u64 = 1 << 20;
-/// What it means to name no CA for a server that we ask.
-const PUBLIC_ONES: &str = "trust the public ones";
 /// With a smaller part of a limit than this nobody is served.
 const MIN_SHARE: f64 = 0.001;
 
@@ -73,9 +71,9 @@ impl Rules<'_> {
         read.map_err(complain).ok()
     }
 
-    /// The certificates of a CA; `without` says what leaving the key away does.
-    fn ca(&mut self, key: &str, path: &Path, without: &str) -> Option<Vec<u8>> {
-        let fix = &format!("give a PEM file with the certificates of the CA, or leave the key away to {without}");
+    /// The certificates of a CA in front of whom we ask.
+    fn ca(&mut self, key: &str, path: &Path) -> Option<Vec<u8>> {
+        let fix = "give a PEM file with the certificates of the CA, or leave the key away to trust the public ones";
         let pem = self.file(key, path, fix)?;
         let trusted = crate::upstream::roots(&pem).map(|_| ());
         let complain = |error| self.broken(key, format!("{} cannot be trusted: {error}", path.display()), fix);

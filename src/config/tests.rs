@@ -13,6 +13,9 @@ use serde_json::Value as Json;
 use super::*;
 use crate::lookup::{StaleIfError, Ttl};
 
+/// A set with the public key of RFC 7517, appendix A.1.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
 const DOCUMENTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/monigate.toml");
 
 /// The least that can start, and what `pairs` add to it.

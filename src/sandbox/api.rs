@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Answer, Diagnostics, Pagination, Refused, Success};
-use super::asked::Asked;
+use super::asked::{Asked, Ticket};
 use super::body::Body;
 use super::draft::{Draft, Invalid};
 use super::fault::Fault;
@@ -59,6 +60,15 @@ impl Operation {
     }
 }
 
+/// A request that was let in or refused, and is on record.
+struct Heard {
+    call: Result<Call, Refused>,
+    fault: Option<Fault>,
+    /// The number of its token, if that is accepted.
+    token: Option<usize>,
+    ticket: Ticket,
+}
+
 /// Answers one request to Monime's routes.
 pub(super) async fn answer<B>(sandbox: &Sandbox, request: Request<B>) -> Response<Body>
 where
@@ -67,41 +77,54 @@ where
     let arrived = Instant::now();
     let (parts, body) = request.into_parts();
     let body = read(body).await;
-    let route = admit::route(&parts);
-    let (call, fault, token, ticket) = {
-        let mut state = sandbox.state();
-        let token = admit::token(&parts.headers, &state.tokens);
-        let (operation, id) = match &route {
-            Ok(route) => (Some(route.operation), route.id.clone()),
-            Err(_) => (None, None),
-        };
-        let call = route.and_then(|route| admit::call(&mut state, &parts, route, token));
-        let met = call.as_ref().map(|call| state.faults.meet(call.operation, call.id.as_ref())).unwrap_or_default();
-        let session = id.filter(|id| !state.tokens.may_stand_in(id.as_str()));
-        let (at, fault, turn) = (state.tally.since_it_began(arrived), met.fault.clone(), met.turn);
-        let asked = Asked { at, operation, session, token, status: None, fault, turn };
-        let ticket = state.tally.heard(asked, parts, arrived);
-        (call, met.fault, token, ticket)
-    };
-    // A timer has whole milliseconds: even a wait of none would cost one.
-    if let Some(delay) = fault.as_ref().map(|fault| fault.delay()).filter(|delay| *delay > Duration::ZERO) {
-        sleep(delay).await;
+    let heard = hear(&mut sandbox.state(), parts, arrived);
+    let (fault, ticket) = (heard.fault.clone(), heard.ticket);
+    pause(fault.as_ref().map(Fault::delay)).await;
+    let response = carry_out(sandbox, heard, body, arrived);
+    pause(fault.as_ref().map(Fault::delay_of_answer)).await;
+    if fault != Some(Fault::Reset) {
+        sandbox.state().tally.told(ticket, response.status());
     }
+    response
+}
+
+fn hear(state: &mut State, parts: Parts, arrived: Instant) -> Heard {
+    let route = admit::route(&parts);
+    let token = admit::token(&parts.headers, &state.tokens);
+    let (operation, id) = match &route {
+        Ok(route) => (Some(route.operation), route.id.clone()),
+        Err(_) => (None, None),
+    };
+    let call = route.and_then(|route| admit::call(state, &parts, route, token));
+    let met = call.as_ref().map(|call| state.faults.meet(call.operation, call.id.as_ref())).unwrap_or_default();
+    let session = id.filter(|id| !state.tokens.may_stand_in(id.as_str()));
+    let (at, fault, turn) = (state.tally.since_it_began(arrived), met.fault.clone(), met.turn);
+    let asked = Asked { at, operation, session, token, status: None, fault, turn };
+    let ticket = state.tally.heard(asked, parts, arrived);
+    Heard { call, fault: met.fault, token, ticket }
+}
+
+/// Does what was asked, and spoils the answer.
+fn carry_out(sandbox: &Sandbox, heard: Heard, body: Result<Bytes, Refused>, arrived: Instant) -> Response<Body> {
     let mut state = sandbox.state();
     let diagnostics = diagnose(&mut state, body.as_deref().unwrap_or_default(), arrived);
-    let right = match (call, body) {
+    let right = match (heard.call, body) {
         (Ok(call), Ok(body)) => perform(sandbox, &mut state, &call, &body),
         (Err(refused), _) | (Ok(_), Err(refused)) => *refused,
     };
-    let mut response = match &fault {
-        Some(fault) => fault.play(right, token.and_then(|number| state.tokens.text(number)).unwrap_or_default()),
+    let mut response = match &heard.fault {
+        Some(fault) => fault.play(right, heard.token.and_then(|number| state.tokens.text(number)).unwrap_or_default()),
         None => right.map(Body::whole),
     };
-    if fault != Some(Fault::Reset) {
-        state.tally.told(ticket, response.status());
-    }
     answer::sign(&mut response, Some(&diagnostics));
     response
+}
+
+async fn pause(span: Option<Duration>) {
+    // A timer has whole milliseconds: even a wait of none would cost one.
+    if let Some(span) = span.filter(|span| *span > Duration::ZERO) {
+        sleep(span).await;
+    }
 }
 
 /// Reads a whole request body within the bound.

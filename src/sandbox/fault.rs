@@ -26,8 +26,11 @@ const CAPACITY: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// The answer is right, and this late. The request is carried out after the wait.
+    /// The answer is right, and this late. The request is carried out after the wait, and not at all if its caller has
+    /// left by then.
     Latency(#[serde(with = "spoken::duration")] Duration),
+    /// The answer is right, and this late. The request is carried out before the wait, whoever leaves.
+    Withheld(#[serde(with = "spoken::duration")] Duration),
     /// This status (200–599): errors in Monime's envelope, 3xx with a `Location`, 2xx with the right body.
     Status(#[serde(with = "spoken::status")] StatusCode),
     /// A 429 that names this limit.
@@ -108,6 +111,7 @@ impl Fault {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Latency(_) => "latency",
+            Self::Withheld(_) => "withheld",
             Self::Status(_) => "status",
             Self::Throttled { .. } => "throttled",
             Self::Malformed => "malformed",

@@ -63,9 +63,10 @@ fn routes() -> [(&'static str, Option<&'static str>, &'static str); 16] {
 }
 
 /// One of each fault, in the order of [`Fault`].
-fn faults() -> [Fault; 14] {
+fn faults() -> [Fault; 15] {
     [
         Fault::Latency(Duration::from_secs(2)),
+        Fault::Withheld(Duration::from_secs(2)),
         Fault::Status(StatusCode::SERVICE_UNAVAILABLE),
         Fault::Throttled { scope: Scope::Token, retry_after: 7 },
         Fault::Malformed,
@@ -84,7 +85,8 @@ fn faults() -> [Fault; 14] {
 
 fn meaning(fault: &Fault) -> &'static str {
     match fault {
-        Fault::Latency(_) => "the right answer, this late",
+        Fault::Latency(_) => "the right answer, this late; carried out after the wait, unless its caller has left",
+        Fault::Withheld(_) => "the right answer, this late; carried out before the wait, whoever leaves",
         Fault::Status(_) => "this status, 200 to 599: an error in the envelope, a 3xx with a Location, a 2xx as ever",
         Fault::Throttled { .. } => {
             "a 429 that names a limit (endpoint-limit, token-limit, space-limit) and when to return"

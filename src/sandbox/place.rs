@@ -59,7 +59,7 @@ impl Sandbox {
             return Err(CannotListen::NotLoopback(address.clone()));
         }
         // Before anything is written: who cannot listen leaves the files of the one that does alone.
-        let bound = Listener::bind(address).await;
+        let bound = Listener::bind(address, None).await;
         let mut listener = bound.map_err(|source| CannotListen::Bind { address: address.clone(), source })?;
         let Some(dir) = &place.tls else { return Ok(Open { sandbox: self.clone(), listener, ca_file: None }) };
         listener = listener.with_tls(find_or_make_ca(dir)?);

@@ -283,6 +283,34 @@ async fn a_write_whose_answer_fails_was_carried_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_whose_caller_leaves_is_done_once_if_its_answer_is_withheld_and_not_if_it_is_late_itself() {
+    for (name, done) in [("withheld", true), ("latency", false)] {
+        let sandbox = without_limits();
+        let fault = json!({"fault": {name: "1h"}, "operation": "CreateCheckoutSession"});
+        assert_eq!(control(&sandbox, "POST", "faults", fault).await.status, 200);
+        let brief = Duration::from_millis(1);
+        assert!(timeout(brief, create(&sandbox, "key", &body(json!({})))).await.is_err(), "its caller leaves");
+        assert_eq!(sandbox.asked()[0].status, None, "it was told nothing");
+        let list = get(&sandbox, "/v1/checkout-sessions").await.json();
+        assert_eq!(list["pagination"]["count"], u8::from(done), "{name}");
+        let again = create(&sandbox, "key", &body(json!({}))).await;
+        assert_eq!((again.status.as_u16(), again.header("monime-cache") == "irc"), (200, done), "{name}");
+        assert_eq!(get(&sandbox, "/v1/checkout-sessions").await.json()["pagination"]["count"], 1, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withheld_answer_shows_what_was_before_the_wait() {
+    let sandbox = without_limits();
+    let id = sandbox.create_settling(&space(), Some((MINUTE, Final::Completed)));
+    let begun = Instant::now();
+    sandbox.play(Fault::Withheld(MINUTE), 1);
+    let reply = lookup(&sandbox, &id).await;
+    assert_eq!((&reply.json()["result"]["status"], begun.elapsed()), (&json!("pending"), MINUTE));
+    assert_eq!(lookup(&sandbox, &id).await.json()["result"]["status"], "completed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn everything_can_be_steered_over_http() {
     let sandbox = without_limits();
     let put = json!({"space": "spc-shop", "status": "processing"});

@@ -17,14 +17,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, date_time_ymd,
 };
+use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs;
-use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::server::tls::{InvalidTls, server_config};
+use crate::server::tls::{ClientAuth, Files, InvalidTls, Tls};
 
 /// The first line of each file; PEM readers skip what stands before a block.
 const MARK: &str = "monigate sandbox: made to be thrown away; trust it nowhere else\n";
@@ -63,22 +63,22 @@ pub enum NoCa {
 ///
 /// # Errors
 /// As [`make_ca`].
-pub fn find_or_make_ca(dir: &Path) -> Result<Arc<ServerConfig>, NoCa> {
+pub fn find_or_make_ca(dir: &Path) -> Result<Tls, NoCa> {
     find(dir).map_or_else(|| make_ca(dir), Ok)
 }
 
-/// Makes an authority and a certificate for `localhost`, `127.0.0.1` and `::1`, writes them to `dir` and returns the
-/// configuration of a listener.
+/// Makes an authority and a certificate for `localhost`, `127.0.0.1` and `::1`, writes them to `dir` and returns what a
+/// listener speaks TLS with.
 ///
 /// Clients trust `dir/ca.pem`. Files of an earlier call are replaced. Blocks for a few milliseconds.
 ///
 /// # Errors
 /// [`NoCa`]; also when a file stands in the way that no call like this wrote.
-pub fn make_ca(dir: &Path) -> Result<Arc<ServerConfig>, NoCa> {
+pub fn make_ca(dir: &Path) -> Result<Tls, NoCa> {
     make(dir, VALID)
 }
 
-fn make(dir: &Path, valid: Duration) -> Result<Arc<ServerConfig>, NoCa> {
+fn make(dir: &Path, valid: Duration) -> Result<Tls, NoCa> {
     let authority_key = KeyPair::generate()?;
     let authority = authority(valid);
     let ca = authority.self_signed(&authority_key)?.pem();
@@ -92,22 +92,28 @@ fn make(dir: &Path, valid: Duration) -> Result<Arc<ServerConfig>, NoCa> {
         let path = dir.join(name);
         write(&path, text, mode).map_err(|source| NoCa::File { path, source })?;
     }
-    Ok(server_config(server.as_bytes(), key.as_bytes())?)
+    Ok(Tls::new(files(dir))?)
 }
 
 /// What an earlier call left, if it still serves.
-fn find(dir: &Path) -> Option<Arc<ServerConfig>> {
+fn find(dir: &Path) -> Option<Tls> {
     let key = dir.join("server.key");
     // Read by us and by nobody else: we own it, and nobody knows it.
     if fs::symlink_metadata(&key).ok()?.permissions().mode() & 0o7777 != PRIVATE {
         return None;
     }
     let read = |path: PathBuf| fs::read(path).ok().filter(|text| text.starts_with(MARK.as_bytes()));
-    let (ca, server, key) = (read(dir.join("ca.pem"))?, read(dir.join("server.pem"))?, read(key)?);
+    let (ca, server, _) = (read(dir.join("ca.pem"))?, read(dir.join("server.pem"))?, read(key)?);
     if !vouches(&ca, &server)? {
         return None;
     }
-    server_config(&server, &key).ok()
+    Tls::new(files(dir)).ok()
+}
+
+/// What a listener serves from.
+fn files(dir: &Path) -> Files {
+    let [certificate, key] = ["server.pem", "server.key"].map(|name| dir.join(name));
+    Files { certificate, key, client_ca: None, client_auth: ClientAuth::Optional, allow_world_readable: false }
 }
 
 /// Whether who trusts `ca` alone accepts `server`, by each of its names, now and a day from now.

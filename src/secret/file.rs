@@ -1,4 +1,4 @@
-//! Reading a secret from a file.
+//! Reading a secret from a file: a token, a proxy's credentials, or the private key of a listener.
 //!
 //! Refuses a file that everyone on the machine may read, unless told otherwise, and anything that is no regular file.
 //! Symbolic links are followed: that is how Kubernetes swaps a mounted secret. The buffer is wiped.
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{InvalidCredentials, InvalidSecret, ProxyCredentials, Secret, redact};
 
-/// A file larger than this is not a token, and is not read.
+/// A file larger than this is no secret, nor a chain of certificates, and is not read.
 const MAX_FILE: u64 = 64 * 1024;
 /// The permission bit for reading by everyone.
 const WORLD_READABLE: u32 = 0o004;
@@ -44,7 +44,7 @@ pub enum Unusable {
     /// Everyone on the machine can read it; this is its mode.
     #[error("can be read by everyone on this machine (mode {0:04o})")]
     WorldReadable(u32),
-    /// Larger than a token ever is.
+    /// Larger than what is looked for ever is.
     #[error("is larger than {MAX_FILE} bytes")]
     Large,
     /// What the operating system says.
@@ -95,7 +95,11 @@ impl ProxyCredentials {
     }
 }
 
-fn read(path: &Path, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+/// Reads a file as a secret is read, whatever it holds, and tells `seen` which file that is and what it holds.
+///
+/// # Errors
+/// What makes the file unusable, of which [`Unusable::Invalid`] and [`Unusable::Credentials`] are for others to say.
+pub fn read(path: &Path, allow_world_readable: bool, seen: &mut impl Hasher) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     // Asked before opening too: opening a pipe waits for a writer that may never come.
     permit(&std::fs::metadata(path)?, allow_world_readable, seen)?;
     let file = File::open(path)?;
@@ -130,25 +134,33 @@ impl FileError {
     /// What to do about it.
     #[must_use]
     pub fn fix(&self) -> &'static str {
-        match self.problem {
-            Unusable::Missing => "give the path of the file that holds the secret, or mount it there",
-            Unusable::Denied => {
-                "let the user this runs as read it; in Kubernetes give the volume `defaultMode: 0440` and the Pod an `fsGroup`"
-            }
-            Unusable::NotRegular => "give the path of the file itself, not of its folder, a pipe or a socket",
-            Unusable::WorldReadable(_) => {
-                "chmod 0440 it; in Kubernetes give the volume `defaultMode: 0440` and the Pod an `fsGroup`; or, if \
-                 nobody else shares this machine, set security.allow_world_readable_secrets = true"
-            }
-            Unusable::Large => "give the path of a file with the secret alone",
-            Unusable::Io(_) => "check the file and the volume it is on",
-            Unusable::Invalid(invalid) => invalid.fix(),
-            Unusable::Credentials(invalid) => invalid.fix(),
-        }
+        self.problem.fix()
     }
 }
 
 // === impl Unusable ===
+
+impl Unusable {
+    /// What to do about it.
+    #[must_use]
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::Missing => "give the path of the file that holds it, or mount it there",
+            Self::Denied => {
+                "let the user this runs as read it; in Kubernetes give the volume `defaultMode: 0440` and the Pod an `fsGroup`"
+            }
+            Self::NotRegular => "give the path of the file itself, not of its folder, a pipe or a socket",
+            Self::WorldReadable(_) => {
+                "chmod 0440 it; in Kubernetes give the volume `defaultMode: 0440` and the Pod an `fsGroup`; or, if \
+                 nobody else shares this machine, set security.allow_world_readable_secrets = true"
+            }
+            Self::Large => "give the path of a file that holds nothing else",
+            Self::Io(_) => "check the file and the volume it is on",
+            Self::Invalid(invalid) => invalid.fix(),
+            Self::Credentials(invalid) => invalid.fix(),
+        }
+    }
+}
 
 impl From<io::Error> for Unusable {
     fn from(error: io::Error) -> Self {

@@ -138,7 +138,18 @@ fn a_token_pasted_as_a_path_is_not_repeated() {
     assert_eq!(error.to_string(), "[redacted] does not exist");
     assert_eq!(redact(&format!("say '{CANARY}' twice,\n{CANARY}")), "say [redacted] twice,\n[redacted]");
     assert_eq!(redact("monime.token_file"), "monime.token_file");
-    assert_eq!(redact("the key mgk_canary, or MGK_CANARY"), "the key [redacted] or [redacted]");
+}
+
+#[test]
+fn a_gateway_key_is_redacted_as_a_token_is() {
+    let key = format!("mgk_{}", "aB3-_".repeat(9).get(..43).unwrap());
+    for text in [key.clone(), format!("keys={key}"), format!("\"{key}\","), key.to_uppercase(), key[..12].to_owned()] {
+        assert!(looks_secret(&text), "{text}");
+        assert_eq!(redact(&format!("error: {text}\nfix: other")), "error: [redacted]\nfix: other");
+    }
+    for text in ["", "mgk", "amgk_b", "omgk_", "mgk-abc", "gateway_unauthorized", "common_"] {
+        assert_eq!(redact(text), text);
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! One connection from handshake to close: TLS, HTTP/1.1 or HTTP/2 by preface, its deadlines, its part of the drain.
 //!
 //! Refuses to wait without end for a first request: hyper's own time-outs begin only once it knows the protocol, so a
-//! peer that says nothing would outlive them all. hyper's limits are set above those of the service, so that in the
+//! peer that says nothing would outlive them all. Refuses to let a request of a client through whose certificate a
+//! handshake of that moment would not accept. hyper's limits are set above those of the service, so that in the
 //! common range it is the service that refuses, in words of its own.
 
 use std::convert::Infallible;
@@ -17,13 +18,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use pin_project_lite::pin_project;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, interval_at, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::HttpService;
+use super::tls::{Client, Tls};
 
 /// Field lines that HTTP/1 parsing accepts: above the 100 that the service allows, so that its 431 is the one seen.
 const HTTP1_MAX_FIELDS: usize = 128;
@@ -54,20 +55,30 @@ pub(super) struct Connection<S> {
     pub(super) service: S,
     pub(super) times: Times,
     pub(super) draining: watch::Receiver<bool>,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Tls>,
 }
 
 /// The service of one connection, which tells the connection of every call.
 struct Announced<S> {
     service: S,
     activity: Arc<Activity>,
+    /// None without TLS, and for a client that came without a certificate.
+    client: Option<Client>,
 }
+
+/// A request was not let through, because its client's certificate is good no longer. Not an answer: the connection
+/// ends, and another handshake says to the client what is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("the client's certificate is not accepted any more")]
+struct NoLongerAccepted;
 
 /// What goes on on a connection, as far as its service can see.
 #[derive(Default)]
 struct Activity {
     /// Told of the first call, which disarms the first-request deadline.
     asked: Notify,
+    /// Told when a request was not let through, which ends the connection.
+    refused: Notify,
     /// Calls under way.
     busy: AtomicUsize,
     /// Calls that ended, with an answer or because their caller left.
@@ -77,8 +88,9 @@ struct Activity {
 pin_project! {
     /// A call under way.
     struct Call<F> {
+        // None if it is not let through.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         under_way: UnderWay,
     }
 }
@@ -107,23 +119,29 @@ impl<S: HttpService> Connection<S> {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let deadline = Instant::now() + self.times.first_request;
-        let Some(tls) = self.tls.take() else { return self.speak_http(io, deadline).await };
+        let Some(tls) = self.tls.take() else { return self.speak_http(io, deadline, None).await };
+        let current = tls.current();
         let out_of_time = out_of_time(self.draining.clone(), deadline, self.times.last_words);
         tokio::select! {
-            shaken = TlsAcceptor::from(tls).accept(io) => match shaken {
-                Ok(io) => self.speak_http(io, deadline).await,
+            shaken = TlsAcceptor::from(current.config()).accept(io) => match shaken {
+                Ok(io) => {
+                    let client = io.get_ref().1.peer_certificates().map(|chain| Client::new(tls, &current, chain));
+                    // The connection may live for days: it must not keep a replaced key in memory.
+                    drop(current);
+                    self.speak_http(io, deadline, client).await;
+                }
                 Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
             },
             () = out_of_time => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn speak_http<I>(mut self, io: I, deadline: Instant)
+    async fn speak_http<I>(mut self, io: I, deadline: Instant, client: Option<Client>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Arc::new(Activity::default());
-        let service = Announced { service: self.service, activity: Arc::clone(&activity) };
+        let service = Announced { service: self.service, activity: Arc::clone(&activity), client };
         let builder = protocol();
         let mut http = pin!(builder.serve_connection(TokioIo::new(io), service));
         let mut out_of_time = pin!(out_of_time(self.draining.clone(), deadline, self.times.last_words));
@@ -152,6 +170,7 @@ impl<S: HttpService> Connection<S> {
                     }
                 },
                 _ = self.draining.wait_for(|draining| *draining), if !draining => draining = true,
+                () = activity.refused.notified() => http.as_mut().graceful_shutdown(),
             }
             // A silent connection is not told to end: its first request may be on the way, and would be lost.
             if draining && !silent {
@@ -193,21 +212,31 @@ fn protocol() -> Builder<TokioExecutor> {
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Announced<S> {
     type Response = S::Response;
-    type Error = Infallible;
+    type Error = NoLongerAccepted;
     type Future = Call<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let under_way = UnderWay::new(&self.activity);
+        if let Some(client) = &self.client {
+            let Some(certificate) = client.certificate() else {
+                self.activity.refused.notify_one();
+                return Call { inner: None, under_way };
+            };
+            request.extensions_mut().insert(certificate.clone());
+        }
         // Services here are always ready: what waits, waits inside `call`, where a deadline bounds it.
-        Call { inner: self.service.clone().call(request), under_way }
+        Call { inner: Some(self.service.clone().call(request)), under_way }
     }
 }
 
-impl<F: Future> Future for Call<F> {
-    type Output = F::Output;
+impl<F: Future<Output = Result<R, Infallible>>, R> Future for Call<F> {
+    type Output = Result<R, NoLongerAccepted>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.project().inner.poll(cx)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().inner.as_pin_mut() {
+            Some(inner) => inner.poll(cx).map_err(|never| match never {}),
+            None => Poll::Ready(Err(NoLongerAccepted)),
+        }
     }
 }
 

@@ -4,18 +4,21 @@
 //! process still serves is refused.
 
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
-use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+
+use super::tls::Tls;
 
 /// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
+/// What the kernel's `sun_path` holds, but for the zero at its end.
+const MAX_SOCKET_PATH: usize = 107;
 /// How many queued connections are taken over when a listener closes: what a kernel queues at most by default.
 const LAST_CALL: usize = 4096;
 
@@ -38,7 +41,7 @@ pub struct InvalidAddress;
 pub struct Listener {
     socket: Socket,
     address: Address,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
     /// Held for its drop.
     _file: Option<SocketFile>,
 }
@@ -100,12 +103,13 @@ impl fmt::Display for Address {
 // === impl Listener ===
 
 impl Listener {
-    /// Binds `address`.
+    /// Binds `address`. A Unix socket has exactly these permissions, such as `0o660`, before anybody can connect;
+    /// without, the process's umask decides. They mean nothing to a TCP address.
     ///
     /// # Errors
     /// What the operating system says; `AddrInUse` also when another process answers on the Unix socket, and
     /// `AlreadyExists` when a file that is no socket stands in its place.
-    pub async fn bind(address: &Address) -> io::Result<Self> {
+    pub async fn bind(address: &Address, mode: Option<u32>) -> io::Result<Self> {
         match address {
             Address::Tcp(wanted) => {
                 let socket = listen_tcp(*wanted)?;
@@ -114,16 +118,15 @@ impl Listener {
             }
             Address::Unix(path) => {
                 remove_stale(path).await?;
-                let socket = Socket::Unix(UnixListener::bind(path)?);
-                let file = SocketFile { path: path.clone(), identity: identity(path)? };
-                Ok(Self { socket, address: address.clone(), tls: None, _file: Some(file) })
+                let (socket, file) = listen_unix(path, mode).map_err(|error| explain(error, path))?;
+                Ok(Self { socket: Socket::Unix(socket), address: address.clone(), tls: None, _file: Some(file) })
             }
         }
     }
 
-    /// The same listener, speaking TLS.
+    /// The same listener, speaking TLS, with the identity of each moment.
     #[must_use]
-    pub fn with_tls(mut self, tls: Arc<ServerConfig>) -> Self {
+    pub fn with_tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
@@ -134,7 +137,7 @@ impl Listener {
         &self.address
     }
 
-    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+    pub(super) fn tls(&self) -> Option<Tls> {
         self.tls.clone()
     }
 
@@ -218,6 +221,34 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Between binding and listening every connection is refused, so the permissions are right before the first can come.
+fn listen_unix(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    // From here on the file goes again if anything fails.
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    Ok((socket.listen(BACKLOG)?, file))
+}
+
+/// Says which of the many things that make a path impossible it is, where the operating system has one word for all.
+fn explain(error: io::Error, path: &Path) -> io::Error {
+    let folder = path.parent().unwrap_or(path);
+    let kind = error.kind();
+    let words = if path.as_os_str().len() > MAX_SOCKET_PATH {
+        format!("the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes")
+    } else if kind == io::ErrorKind::NotFound {
+        format!("there is no folder {}", folder.display())
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!("the user this runs as may not make files in {}", folder.display())
+    } else {
+        return error;
+    };
+    io::Error::new(kind, words)
+}
+
 /// A socket file outlives a killed process; only one that nobody answers on may be taken over.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
@@ -226,14 +257,22 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
     match UnixStream::connect(path).await {
         // Nobody has it open any more: the one answer that says so.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| explain(error, path))
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(io::Error::new(error.kind(), "a socket stands there that the user this runs as may not connect to"))
+        }
         Ok(_) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -267,24 +306,76 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.sock");
         let address = Address::Unix(path.clone());
-        let first = Listener::bind(&address).await.unwrap();
-        assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let first = Listener::bind(&address, None).await.unwrap();
+        assert_eq!(Listener::bind(&address, None).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
         assert!(!path.exists(), "the file goes with its listener");
 
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a killed process leaves its file");
-        Listener::bind(&address).await.unwrap();
+        Listener::bind(&address, None).await.unwrap();
 
-        let first = Listener::bind(&address).await.unwrap();
+        let first = Listener::bind(&address, None).await.unwrap();
         std::fs::remove_file(&path).unwrap();
-        let successor = Listener::bind(&address).await.unwrap();
+        let successor = Listener::bind(&address, None).await.unwrap();
         drop(first);
         assert!(path.exists(), "a successor's file stays");
         drop(successor);
 
         std::fs::write(&path, "precious").unwrap();
-        assert_eq!(Listener::bind(&address).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(Listener::bind(&address, None).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[tokio::test]
+    async fn a_socket_has_exactly_the_mode_that_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.sock");
+        // Below and beyond what any umask leaves.
+        for mode in [0o600, 0o660, 0o666, 0o777] {
+            let _listener = Listener::bind(&Address::Unix(path.clone()), Some(mode)).await.unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, mode);
+            std::os::unix::net::UnixStream::connect(&path).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_can_connect_before_the_mode_is_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.sock");
+        let (theirs, over) = (path.clone(), Arc::new(AtomicBool::new(false)));
+        let ended = Arc::clone(&over);
+        let caller = std::thread::spawn(move || {
+            let mut modes = BTreeSet::new();
+            while !ended.load(Ordering::Relaxed) {
+                if std::os::unix::net::UnixStream::connect(&theirs).is_ok() {
+                    modes.extend(std::fs::metadata(&theirs).map(|metadata| metadata.mode() & 0o7777));
+                }
+            }
+            modes
+        });
+        for _ in 0..2_000 {
+            // No umask of a test's leaves exactly this.
+            let _listener = Listener::bind(&Address::Unix(path.clone()), Some(0o602)).await.unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(caller.join().unwrap().iter().all(|mode| *mode == 0o602));
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = async |path: PathBuf| Listener::bind(&Address::Unix(path), Some(0o600)).await.unwrap_err();
+        let nowhere = folder.path().join("nowhere");
+        let error = refused(nowhere.join("gateway.sock")).await;
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(error.to_string(), format!("there is no folder {}", nowhere.display()));
+
+        let base = folder.path().as_os_str().len() + 1;
+        let named = |length: usize| folder.path().join("s".repeat(length - base));
+        assert!(Listener::bind(&Address::Unix(named(MAX_SOCKET_PATH)), Some(0o600)).await.is_ok());
+        let error = refused(named(MAX_SOCKET_PATH + 1)).await;
+        assert_eq!(error.to_string(), "the path of a Unix socket has at most 107 bytes");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
     }
 }

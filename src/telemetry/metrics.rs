@@ -41,6 +41,7 @@ pub struct Metrics {
     upstream_retries: IntCounterVec,
     config_reloads: IntCounterVec,
     secret_reloads: IntCounterVec,
+    tls_reloads: IntCounterVec,
     /// `monigate_cache_entries`.
     pub cache_entries: IntGauge,
     /// `monigate_cache_weight_bytes`.
@@ -84,6 +85,7 @@ impl Metrics {
             upstream_retries: counters(r, "monigate_upstream_retries_total", "Times Monime was to be asked once more for the same lookup, by why.", &["cause"])?,
             config_reloads: counters(r, "monigate_config_reloads_total", "Changed configurations that were taken over (ok) or refused (failed).", &["result"])?,
             secret_reloads: counters(r, "monigate_secret_reloads_total", "Changed secrets that were taken over (ok) or refused (failed).", &["result"])?,
+            tls_reloads: counters(r, "monigate_tls_reloads_total", "Changed certificates of the listener that were taken over (ok) or refused (failed).", &["result"])?,
             cache_entries: gauge(r, "monigate_cache_entries", "Answers kept in memory.")?,
             cache_weight: gauge(r, "monigate_cache_weight_bytes", "What the kept answers cost in memory; bounded by cache.max_size.")?,
             cache_evictions: counter(r, "monigate_cache_evictions_total", "Answers dropped to make room or because their time was over.")?,
@@ -105,6 +107,7 @@ impl Metrics {
         }
         for result in RELOAD_RESULTS {
             metrics.secret_reloads.with_label_values(&[result]);
+            metrics.tls_reloads.with_label_values(&[result]);
             metrics.config_reloads.with_label_values(&[result]);
         }
         let build = IntGaugeVec::new(Opts::new("monigate_build_info", "Always 1; the version is the label."), &["version"])?;
@@ -167,6 +170,12 @@ impl Metrics {
     /// Counts one secret that was to change: taken over, or refused.
     pub fn secret_reload(&self, taken_over: bool) {
         self.secret_reloads.with_label_values(&[reloaded(taken_over)]).inc();
+    }
+
+    /// Counts one certificate of the listener, with its key and its clients' CA, that was to change: taken over, or
+    /// refused.
+    pub fn tls_reload(&self, taken_over: bool) {
+        self.tls_reloads.with_label_values(&[reloaded(taken_over)]).inc();
     }
 
     /// Counts one configuration that was to change: taken over, or refused.

@@ -1,6 +1,8 @@
 //! Clients that hide nothing: HTTP/1.1 byte by byte over TCP or a Unix socket, HTTP/2 by prior knowledge.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
@@ -8,10 +10,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use monigate::server::Address;
+use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::gateway::PATIENCE;
 
@@ -57,10 +62,25 @@ pub(crate) async fn ask(address: &Address, request: &str) -> Answer {
 /// Connects and speaks HTTP/2 at once.
 pub(crate) async fn h2c(address: &Address) -> H2 {
     let Address::Tcp(address) = address else { panic!("a TCP address") };
-    let socket = TcpStream::connect(address).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    h2_over(TcpStream::connect(address).await.unwrap()).await
+}
+
+/// Speaks HTTP/2 over a connection that is there already.
+pub(crate) async fn h2_over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> H2 {
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
     tokio::spawn(connection);
     sender
+}
+
+/// Connects to `127.0.0.1` by that name and shakes hands.
+///
+/// # Errors
+/// Why the handshake failed. With TLS 1.3 a server's refusal shows only on the first reading.
+pub(crate) async fn shake(address: &Address, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+    let Address::Tcp(address) = address else { panic!("a TCP address") };
+    let socket = TcpStream::connect(address).await.unwrap();
+    let shaken = TlsConnector::from(Arc::new(config)).connect(address.ip().into(), socket);
+    timeout(PATIENCE, shaken).await.expect("a handshake ends")
 }
 
 /// Asks over HTTP/2.
@@ -92,8 +112,8 @@ impl Wire {
     }
 
     /// Over a connection that is there already.
-    pub(crate) fn over(socket: TcpStream) -> Self {
-        Self { io: Box::new(socket), ahead: Vec::new() }
+    pub(crate) fn over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self { io: Box::new(io), ahead: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {

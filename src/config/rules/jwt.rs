@@ -9,7 +9,8 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::Scheme;
 
-use super::{PUBLIC_ONES, Rules};
+use super::Rules;
+use crate::caller::Issuer;
 use crate::config::problems::shown;
 use crate::config::raw::{self, Raw};
 use crate::config::{Jwks, Jwt};
@@ -20,6 +21,8 @@ use crate::upstream::{InvalidOrigin, Origin, Wire};
 const CONNECT: Duration = Duration::from_secs(2);
 /// The longest issuer and audience: what a URL may have nearly everywhere.
 const MAX_NAME: usize = 2048;
+/// The key that names the file of the public keys.
+const FILE: &str = "jwt.jwks_file";
 /// The key that names the server of the public keys.
 const URL: &str = "jwt.jwks_url";
 
@@ -60,18 +63,14 @@ impl Rules<'_> {
         }
         match (&raw.jwks_file, &raw.jwks_url) {
             (Some(_), Some(_)) => {
-                self.broken(
-                    "jwt.jwks_file",
-                    format!("the keys are named twice: here and by {URL}"),
-                    "remove one of the two",
-                );
+                self.broken(FILE, format!("the keys are named twice: here and by {URL}"), "remove one of the two");
                 None
             }
             (None, None) => {
                 // One that was cut out for its shape is wrong, not missing.
                 if !self.problems.concern(URL) {
                     let fix = format!("set it to the path of a JWKS file, or {URL}");
-                    self.broken("jwt.jwks_file", "there are no keys to check tokens with", fix);
+                    self.broken(FILE, "there are no keys to check tokens with", fix);
                 }
                 None
             }
@@ -80,10 +79,13 @@ impl Rules<'_> {
         }
     }
 
-    /// What the file holds is judged by whoever checks tokens with it; it is read anew when it changes.
     fn jwks_file(&mut self, path: &Path) -> Option<Jwks> {
         let fix = "give the file with the issuer's public keys, as its jwks_uri serves them";
-        self.file("jwt.jwks_file", path, fix).map(|_| Jwks::File(path.to_owned()))
+        let keys = self.file(FILE, path, fix)?;
+        // As they will be judged when tokens are to be checked with them.
+        let usable = Issuer::new("", "").take_on(&keys);
+        let complain = |error| self.broken(FILE, format!("{} cannot be used: {error}", path.display()), fix);
+        usable.map_err(complain).ok().map(|_| Jwks::File(path.to_owned()))
     }
 
     fn jwks_url(&mut self, raw: &raw::Jwt, url: &str, allow_world_readable: bool) -> Option<Jwks> {
@@ -99,7 +101,7 @@ impl Rules<'_> {
             };
             self.broken(URL, rule, "write it like https://kubernetes.default.svc/openid/v1/jwks");
         }
-        let ca_pem = raw.ca_file.as_ref().map(|path| self.ca("jwt.ca_file", Path::new(path), PUBLIC_ONES));
+        let ca_pem = raw.ca_file.as_ref().map(|path| self.ca("jwt.ca_file", Path::new(path)));
         let token_file = raw.token_file.as_ref().map(|path| self.jwks_token(Path::new(path), allow_world_readable));
         let (origin, path) = place.ok()?;
         let ca_pem = match ca_pem {

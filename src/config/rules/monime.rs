@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{PUBLIC_ONES, Rules};
+use super::Rules;
 use crate::config::Monime;
 use crate::config::problems::shown;
 use crate::config::raw::{self, Raw};
@@ -29,7 +29,7 @@ impl Rules<'_> {
             self.broken("monime.base_url", error.to_string(), "write it like https://api.monime.io");
         }
         let egress = self.egress(raw, &all.security, sources, origin.as_ref().ok());
-        let ca_pem = raw.ca_file.as_ref().map(|path| self.ca("monime.ca_file", Path::new(path), PUBLIC_ONES));
+        let ca_pem = raw.ca_file.as_ref().map(|path| self.ca("monime.ca_file", Path::new(path)));
         let (version, versions) = self.versions(raw);
         let (default_space, spaces) = self.spaces(raw);
         let timeouts = self.timeouts(&raw.timeouts);

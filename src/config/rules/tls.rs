@@ -1,17 +1,14 @@
 //! The rules for TLS on the listener: a certificate and its key, and whom callers' certificates come from.
 //!
-//! Refuses one without the other, files that could not serve, and a private key that everyone may read.
+//! Refuses one without the other, and files that could not serve.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-
-use zeroize::Zeroizing;
 
 use super::Rules;
 use crate::config::problems::shown;
 use crate::config::raw;
-use crate::secret::{FileError, Unusable};
-use crate::server::tls::{ClientAuth, Files, InvalidTls, server_config};
+use crate::secret::FileError;
+use crate::server::tls::{ClientAuth, Files, Identity, Part};
 
 /// The key of the certificate chain's file.
 const CERTIFICATE: &str = "listen.tls.cert_file";
@@ -21,8 +18,6 @@ const KEY: &str = "listen.tls.key_file";
 const CLIENT_CA: &str = "listen.tls.client_ca_file";
 /// The key that says whether a caller must have one.
 const CLIENT_AUTH: &str = "listen.tls.client_auth";
-/// The permission bit for reading by everyone.
-const WORLD_READABLE: u32 = 0o004;
 
 // === impl Rules ===
 
@@ -63,27 +58,26 @@ impl Rules<'_> {
 
     /// Whether a listener could serve with these files. They are read again whenever they change, so nothing is kept.
     fn can_serve(&mut self, files: &Files) -> bool {
-        let fix = "give the PEM file that the listener is to use, readable for the user this runs as";
-        let certificate = self.file(CERTIFICATE, &files.certificate, fix);
-        let key = self.file(KEY, &files.key, fix).map(Zeroizing::new);
-        let is_open = std::fs::metadata(&files.key).map(|file| file.mode() & 0o7777);
-        if let Ok(mode) = is_open
-            && mode & WORLD_READABLE != 0
-            && !files.allow_world_readable
-        {
-            let error = FileError { path: files.key.clone(), problem: Unusable::WorldReadable(mode) };
-            self.broken(KEY, error.to_string(), error.fix());
+        let named =
+            [(CERTIFICATE, Some(&files.certificate)), (KEY, Some(&files.key)), (CLIENT_CA, files.client_ca.as_ref())];
+        // Reading stops at the first that is wrong; those that are not even there are said all at once.
+        for (key, path) in named {
+            if let Some(path) = path
+                && let Err(error) = std::fs::metadata(path)
+            {
+                let error = FileError { path: path.clone(), problem: error.into() };
+                self.broken(key, error.to_string(), error.fix());
+            }
         }
-        let client_ca = files.client_ca.as_ref().map(|path| self.ca(CLIENT_CA, path, "ask callers for no certificate"));
-        let (Some(certificate), Some(key)) = (certificate, key) else { return false };
-        if let Err(error) = server_config(&certificate, &key) {
-            let (at, path) = match error {
-                InvalidTls::Certificate(_) | InvalidTls::Pair(_) => (CERTIFICATE, &files.certificate),
-                InvalidTls::Key => (KEY, &files.key),
+        let read = Identity::read(files);
+        if let Err(error) = &read {
+            let key = match error.part {
+                Part::Certificate => CERTIFICATE,
+                Part::Key => KEY,
+                Part::ClientCa => CLIENT_CA,
             };
-            self.broken(at, format!("{} cannot be used: {error}", path.display()), fix);
-            return false;
+            self.broken(key, error.to_string(), error.fix());
         }
-        client_ca.is_none_or(|pem| pem.is_some())
+        read.is_ok()
     }
 }

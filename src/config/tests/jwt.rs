@@ -13,7 +13,7 @@ fn url(text: &str) -> String {
 fn an_issuers_keys_come_from_a_file_or_a_server() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name, text: &str| file(folder.path(), name, text, 0o600);
-    let jwks = path("jwks", "{\"keys\":[]}");
+    let jwks = path("jwks", JWKS);
     let jwt = load(&format!("{WHO}jwks_file = \"{jwks}\"")).unwrap().jwt.unwrap();
     assert_eq!((&*jwt.issuer, &*jwt.audience), ("https://kubernetes.default.svc", "monigate"));
     assert_eq!(jwt.keys, Jwks::File(jwks.into()));
@@ -40,8 +40,9 @@ fn an_issuers_keys_come_from_a_file_or_a_server() {
 fn every_rule_of_an_issuer_names_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name, text: &str, mode| file(folder.path(), name, text, mode);
-    let (jwks, large) = (path("jwks", "{}", 0o644), path("large", &"x".repeat((1 << 20) + 1), 0o644));
+    let (jwks, large) = (path("jwks", JWKS, 0o644), path("large", &"x".repeat((1 << 20) + 1), 0o644));
     let (open, empty) = (path("open", "canary", 0o644), path("empty", "", 0o600));
+    let none = path("none", "{\"keys\":[]}", 0o644);
     let long = path("long", &"x".repeat(MAX_TOKEN + 1), 0o600);
     let from_file = |path: &str| format!("{WHO}jwks_file = \"{path}\"\n");
     let good = url("https://k8s.local/jwks");
@@ -53,6 +54,8 @@ fn every_rule_of_an_issuer_names_its_key() {
         (format!("{good}\njwks_file = \"{jwks}\""), &["jwks_file"]),
         (from_file("/nowhere"), &["jwks_file"]),
         (from_file("/"), &["jwks_file"]),
+        (from_file(&none), &["jwks_file"]),
+        (from_file(&open), &["jwks_file"]),
         (from_file(&large), &["jwks_file"]),
         (from_file(&jwks) + "ca_file = \"x\"\ntoken_file = \"y\"", &["ca_file", "token_file"]),
         (format!("{WHO}jwks_url = 5\nca_file = \"x\""), &["jwks_url"]),

@@ -110,9 +110,10 @@ fn tls_files_are_read_as_serving_reads_them_and_each_bad_one_is_named() {
     for (toml, at, named) in [
         (tls("/nowhere", &key, ""), &[at_cert][..], "/nowhere"),
         (tls(&cert, "/", ""), &[at_key], "not a regular file"),
-        (tls(&cert, &others, ""), &[at_cert], &*cert),
+        (tls(&cert, &others, ""), &[at_key], "does not belong"),
         (tls(&cert, &open, ""), &[at_key], "0644"),
-        (tls(&garbled, &garbled, ""), &[at_key], &garbled),
+        (tls(&garbled, &key, ""), &[at_cert], &garbled),
+        (tls(&cert, &garbled, ""), &[at_key], &garbled),
         (tls(&cert, &cert, ""), &[at_key], "0644"),
         (
             tls("/nowhere", "/elsewhere", "client_ca_file = \"/third\""),

@@ -32,10 +32,15 @@ impl Fault {
         if let Self::Latency(span) = self { *span } else { Duration::ZERO }
     }
 
+    /// How long its answer waits after that.
+    pub(in super::super) fn delay_of_answer(&self) -> Duration {
+        if let Self::Withheld(span) = self { *span } else { Duration::ZERO }
+    }
+
     /// What becomes of `answer`. `token` is the one that came with the request.
     pub(in super::super) fn play(&self, answer: Answer, token: &str) -> Response<Body> {
         match self {
-            Self::Latency(_) => answer.map(Body::whole),
+            Self::Latency(_) | Self::Withheld(_) => answer.map(Body::whole),
             Self::Status(status) => with_status(answer, *status).map(Body::whole),
             Self::Throttled { scope, retry_after } => throttled(*scope, *retry_after).map(Body::whole),
             Self::Malformed => answer.map(|body| Body::whole(half(&body))),

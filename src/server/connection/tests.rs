@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tower::service_fn;
 
 use super::*;
+use crate::server::tls::{ClientAuth, Files};
 
 const TIMES: Times = Times {
     first_request: Duration::from_secs(10),
@@ -127,16 +128,20 @@ async fn a_drain_closes_the_idle_at_once_and_hears_the_last_words_of_the_silent(
 
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_never_ends_takes_no_more_than_the_time_of_a_first_request() {
+    let folder = tempfile::tempdir().unwrap();
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let tls =
-        crate::server::tls::server_config(pair.cert.pem().as_bytes(), pair.signing_key.serialize_pem().as_bytes());
-    let tls = tls.unwrap();
+    let [certificate, key] = ["server.pem", "server.key"].map(|name| folder.path().join(name));
+    std::fs::write(&certificate, pair.cert.pem()).unwrap();
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let files =
+        Files { certificate, key, client_ca: None, client_auth: ClientAuth::Optional, allow_world_readable: true };
+    let tls = Tls::new(files).unwrap();
     for (drains, after) in [(false, TIMES.first_request), (true, TIMES.last_words)] {
         let (_far, near) = duplex(1024);
         let (drain, draining) = watch::channel(drains);
         let service =
             service_fn(|_: Request<Incoming>| ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))));
-        let connection = Connection { service, times: TIMES, draining, tls: Some(Arc::clone(&tls)) };
+        let connection = Connection { service, times: TIMES, draining, tls: Some(tls.clone()) };
         let started = Instant::now();
         connection.run(near).await;
         assert_eq!(started.elapsed(), after);

@@ -75,7 +75,7 @@ async fn a_handshake_that_takes_too_long_is_a_connect_time_out() {
 #[tokio::test]
 async fn who_is_not_trusted_or_speaks_no_tls_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let tls = make_ca(folder.path()).unwrap();
+    let tls = make_ca(folder.path()).unwrap().config();
     let unknown = asked_of("https", async |socket| drop(TlsAcceptor::from(tls).accept(socket).await)).await;
     let plain = asked_of("https", async |mut socket| {
         assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
