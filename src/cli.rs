@@ -4,6 +4,7 @@
 //! `main`. What it repeats of a command line passes the redaction of `secret`, for people paste tokens there.
 
 mod ask;
+mod check;
 mod demo;
 mod key;
 mod plain;
@@ -17,7 +18,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use monigate::config::{self, Config, Flag, Problems, Sources};
-use monigate::monime::TokenKind;
 use monigate::secret::redact;
 use tokio::runtime::Runtime;
 
@@ -177,7 +177,7 @@ fn obey(command: Command, process: &mut Process<impl Read, impl Write, impl Writ
             Ok(address) => ask::healthcheck(&address, ready, out, err),
             Err(problems) => bad_config(&problems, err),
         },
-        Command::Check(settings) => with_config(settings, environment, err, |config, _| check(&config, out)),
+        Command::Check(settings) => with_config(settings, environment, err, |config, _| check::say(&config, out)),
         Command::Config { settings, format } => with_config(settings, environment, err, |config, _| {
             let text = match format {
                 Format::Toml => config.effective.to_toml().into_bytes(),
@@ -210,29 +210,6 @@ fn bad_config(problems: &Problems, err: &mut impl Write) -> io::Result<u8> {
 
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
-}
-
-fn check(config: &Config, out: &mut impl Write) -> io::Result<u8> {
-    let monime = &config.monime;
-    let spaces: Vec<_> = monime.spaces.iter().map(|space| space.as_str()).collect();
-    writeln!(out, "configuration ok: {} asks {} for {}", config.listen, monime.wire.origin, spaces.join(", "))?;
-    for source in monime.keyring.sources() {
-        let token = match source.kind() {
-            TokenKind::Live => "a live token",
-            TokenKind::Test => "a test token, with which Monime refuses checkout sessions",
-            TokenKind::Other => "a token that does not begin with mon_, as Monime's do: is it the right secret?",
-        };
-        writeln!(out, "token: {token}, from {}", redact(source.name()))?;
-    }
-    let source = &monime.proxy_source;
-    match &monime.wire.proxy {
-        None => writeln!(out, "proxy: none, from {source}"),
-        Some(proxy) => {
-            let credentials = proxy.credentials_place().map(|place| format!(", with credentials from {place}"));
-            writeln!(out, "proxy: {proxy}, from {source}{}", credentials.unwrap_or_default())
-        }
-    }?;
-    writeln!(out, "admin: {}", config.admin).map(|()| OK)
 }
 
 /// Prints clap's help, version or complaint, in plain text.

@@ -16,8 +16,10 @@ mod shape;
 mod sources;
 mod values;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
 use serde::Deserialize;
 
 pub use effective::Effective;
@@ -25,23 +27,29 @@ pub use fixed::Fixed;
 pub use problems::{Problem, Problems};
 pub use sources::{Flag, Sources, TOKEN_VARIABLE};
 
+use crate::caller::{Digest, Named};
 use crate::lookup::Lifetimes;
 use crate::monime::{SpaceId, Version};
 use crate::secret::Keyring;
 use crate::server::Address;
+use crate::server::tls::Files;
 use crate::telemetry::log::Format;
 use crate::upstream::{Quota, Timeouts, Wire};
 use raw::Raw;
-use rules::Rules;
+use rules::{Proofs, Rules};
 use schema::Node;
 
 /// Everything the program needs, all of it valid.
 #[derive(Debug)]
 pub struct Config {
-    /// Where services ask: this machine only.
-    pub listen: Address,
+    /// Where services ask.
+    pub listen: Listen,
     /// Where operators and probes ask.
-    pub admin: Address,
+    pub admin: Admin,
+    /// Who may ask, and for what. None: everyone who reaches the listener, which is then for this machine only.
+    pub callers: Vec<Named>,
+    /// Whose service-account tokens are believed, if any.
+    pub jwt: Option<Jwt>,
     /// Which Monime is asked, and as whom.
     pub monime: Monime,
     /// What is kept, and for how long.
@@ -56,6 +64,55 @@ pub struct Config {
     pub log: Log,
     /// The same as written, redacted, with who set each key.
     pub effective: Effective,
+}
+
+/// Where services ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The address. Other machines reach it only where callers are named.
+    pub address: Address,
+    /// The permissions of its file, if it is a Unix socket; the owner may always read and write.
+    pub socket_mode: u32,
+    /// What its TLS is made of; without it, it speaks plain HTTP.
+    pub tls: Option<Files>,
+    /// The header that every request must carry: one that no web page can send to another origin unasked.
+    pub require_header: Option<HeaderName>,
+}
+
+/// Where operators and probes ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// The address.
+    pub address: Address,
+    /// The digests of the keys by which operators on other machines prove themselves, each once.
+    pub keys: Vec<Digest>,
+}
+
+/// Whose service-account tokens are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwt {
+    /// The one issuer: a token's `iss`.
+    pub issuer: String,
+    /// For whom a token must be: one of its `aud`.
+    pub audience: String,
+    /// Where the issuer's public keys are.
+    pub keys: Jwks,
+}
+
+/// Where an issuer's public keys are (a JWK Set, RFC 7517).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Jwks {
+    /// In a file, which was readable and at most 1 MiB.
+    File(PathBuf),
+    /// On a server.
+    Url {
+        /// Which one, and how it is reached: without a proxy.
+        wire: Wire,
+        /// The path there, and the query if there is one.
+        path: String,
+        /// The file with the bearer token that it wants, to be read at each use.
+        token_file: Option<PathBuf>,
+    },
 }
 
 /// Which Monime is asked, and as whom.
@@ -73,7 +130,7 @@ pub struct Monime {
     pub default_space: Option<SpaceId>,
     /// Every space that a caller may name, at least one, each once: the default first, if there is one.
     pub spaces: Vec<SpaceId>,
-    /// How long one lookup may take.
+    /// How long one lookup may take, and a write.
     pub timeouts: Timeouts,
     /// A token for each of `spaces`.
     pub keyring: Keyring,
@@ -150,6 +207,23 @@ impl Config {
         address.filter(|_| problems.is_empty()).ok_or_else(|| problems.sorted())
     }
 
+    /// What is in order and still worth a second look, each in one sentence for an operator.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let in_the_clear = |key: &str, address: &Address, what: &str| {
+            format!("{key} {address} is without TLS: {what} travel in the clear unless something in front does TLS")
+        };
+        let (listen, admin) = (&self.listen, &self.admin);
+        let mut warnings = Vec::new();
+        if !listen.address.is_local() && listen.tls.is_none() {
+            warnings.push(in_the_clear("listen.address", &listen.address, "gateway keys"));
+        }
+        if !admin.address.is_local() && !admin.keys.is_empty() {
+            warnings.push(in_the_clear("admin.address", &admin.address, "operators' keys"));
+        }
+        warnings
+    }
+
     fn merge(sources: &Sources, problems: &mut Problems) -> Option<(Raw, Effective)> {
         let schema = schema::schema();
         let merged = sources.merge(Node(&schema), problems).and_then(|settings| {
@@ -163,9 +237,14 @@ impl Config {
 
     fn judge(raw: &Raw, mut effective: Effective, sources: &Sources, problems: &mut Problems) -> Option<Self> {
         let mut rules = Rules { effective: &effective, problems };
-        let (listen, admin) = rules.addresses(raw);
+        let mut proofs = Proofs::default();
+        let listen = rules.listen(raw);
+        let admin = rules.admin(raw, &mut proofs);
         let token = sources.token();
         let monime = rules.monime(raw, sources, token);
+        // After the spaces: a caller is not blamed for one that is wrong there.
+        let callers = rules.callers(raw, &mut proofs);
+        let jwt = rules.jwt(raw);
         let cache = rules.cache(&raw.cache);
         let budget = rules.budget(&raw.budget);
         let max_in_flight = rules.max_in_flight(&raw.limits);
@@ -177,6 +256,8 @@ impl Config {
         Some(Self {
             listen: listen?,
             admin: admin?,
+            callers,
+            jwt: jwt?,
             monime,
             cache: cache?,
             budget: budget?,

@@ -104,7 +104,10 @@ impl Monigate {
     /// # Errors
     /// [`CannotStart`], which names the configuration key.
     pub async fn bind(config: Config) -> Result<Self, CannotStart> {
-        let (listen, admin) = (config.listen.clone(), config.admin.clone());
+        let (listen, admin) = (config.listen.address.clone(), config.admin.address.clone());
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let parts = Parts::assemble(config)?;
         let listener = bind("listen.address", listen).await?;
         let admin_listener = bind("admin.address", admin).await?;

@@ -394,6 +394,127 @@ fn a_private_ca_is_read_as_starting_reads_it() {
     }
 }
 
+/// A set with the public key of RFC 7517, appendix A.1.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
+const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+/// A gateway that other machines reach, with a caller of every kind.
+fn shared(folder: &TempDir, tls: bool) -> String {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let cert = file(folder, "tls.crt", &made.cert.pem());
+    let key = file(folder, "tls.key", &made.signing_key.serialize_pem());
+    let jwks = file(folder, "jwks.json", JWKS);
+    let (tls, san) = if tls {
+        let tls = format!("[listen.tls]\ncert_file = \"{cert}\"\nkey_file = \"{key}\"\nclient_ca_file = \"{cert}\"\n");
+        (tls, "san = [\"spiffe://cluster/ns/shop/sa/b\"]\n")
+    } else {
+        (String::new(), "")
+    };
+    let text = format!(
+        "[listen]\naddress = \"0.0.0.0:8080\"\nrequire_header = \"X-Ours\"\n{tls}\
+         [jwt]\nissuer = \"https://kubernetes.default.svc\"\naudience = \"monigate\"\njwks_file = \"{jwks}\"\n\
+         [[callers]]\nname = \"a\"\nkeys_sha256 = [\"{DIGEST}\"]\nspaces = [\"spc-a\"]\n\
+         operations = [\"GetCheckoutSession\", \"ListBanks\"]\nrate = 50\n\
+         [[callers]]\nname = \"b\"\nservice_accounts = [\"shop/b\"]\n{san}spaces = [\"spc-a\"]\n\
+         operations = [\"GetCheckoutSession\"]\n"
+    );
+    file(folder, "shared.toml", &text)
+}
+
+#[test]
+fn a_shared_gateway_says_how_callers_reach_it_and_how_many_there_are() {
+    let folder = folder();
+    let config = shared(&folder, true);
+    let ran = monigate(&["check", "--config", &config], &[TOKEN, SPACE]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.starts_with("configuration ok: 0.0.0.0:8080 asks "), "{}", ran.out);
+    let jwks = folder.path().join("jwks.json");
+    let jwt = format!("jwt: tokens of https://kubernetes.default.svc for monigate, with keys from {}", jwks.display());
+    for line in ["tls: on, with certificates of callers, optional", "callers: 2", &jwt] {
+        assert!(ran.out.contains(&format!("\n{line}\n")), "{} lacks {line}", ran.out);
+    }
+    assert!(!ran.out.contains("warning"), "{}", ran.out);
+
+    let printed = monigate(&["config", "--config", &config], &[TOKEN, SPACE]).out;
+    assert!(printed.contains(DIGEST), "a digest is no secret: {printed}");
+    let rest: Vec<_> = printed.lines().filter(|line| !line.starts_with("monime.token =")).collect();
+    let again = file(&folder, "again.toml", &rest.join("\n"));
+    let again = monigate(&["check", "--config", &again], &[TOKEN]);
+    assert_eq!((again.code, again.err.as_str()), (0, ""));
+    assert!(again.out.contains("\ncallers: 2\n"), "what was printed says the same: {}", again.out);
+
+    let plain = monigate(&["check", "--config", &shared(&folder, false)], &[TOKEN, SPACE]);
+    assert_eq!((plain.code, plain.err.as_str()), (0, ""), "it may stand behind something that does TLS");
+    assert!(plain.out.contains("\ntls: none\n"), "{}", plain.out);
+    assert!(plain.out.contains("\nwarning: listen.address 0.0.0.0:8080 is without TLS"), "{}", plain.out);
+
+    let alone = monigate(&["check"], &[TOKEN, SPACE]).out;
+    for line in ["tls: none", "callers: none are named, so everyone who reaches it may ask", "jwt: none"] {
+        assert!(alone.contains(&format!("\n{line}")), "{alone} lacks {line}");
+    }
+}
+
+#[test]
+fn every_mistake_about_callers_is_said_at_once_and_no_key_is_repeated() {
+    let folder = folder();
+    let config = file(
+        &folder,
+        "a.toml",
+        &format!(
+            "[listen]\naddress = \"0.0.0.0:8080\"\nsocket_mode = \"0660\"\nrequire_header = \"Host\"\n\
+             [listen.tls]\ncert_file = \"/nowhere\"\n[admin]\nkeys_sha256 = [\"mgk_canary\"]\n[jwt]\nissuer = \"x\"\n\
+             [[callers]]\nname = \"a\"\nkeys_sha256 = [\"canary\", \"{DIGEST}\"]\nspaces = [\"spc-b\"]\n\
+             operations = [\"getCheckoutSession\"]\nburst = 5\n\
+             [[callers]]\nname = \"a\"\nkeys_sha256 = [\"{DIGEST}\"]\nsan = [\"b.local\"]\n"
+        ),
+    );
+    let ran = monigate(&["check", "--config", &config], &[TOKEN, SPACE]);
+    let wrong = [
+        "admin.keys_sha256[0]",
+        "callers[0].burst",
+        "callers[0].keys_sha256[0]",
+        "callers[0].operations[0]",
+        "callers[0].spaces[0]",
+        "callers[1].keys_sha256[0]",
+        "callers[1].name",
+        "callers[1].operations",
+        "callers[1].san",
+        "callers[1].spaces",
+        "jwt.audience",
+        "jwt.jwks_file",
+        "listen.require_header",
+        "listen.socket_mode",
+        "listen.tls.key_file",
+    ];
+    assert_eq!((ran.code, keys(&ran)), (78, wrong.to_vec()), "{}", ran.err);
+    for part in [
+        "this is the key itself",
+        "did you mean GetCheckoutSession?",
+        "caller a: \"spc-b\" is neither",
+        "the same stands at callers[0].keys_sha256[1]",
+        "a is also the name at callers[0].name",
+        "set listen.tls.client_ca_file",
+    ] {
+        assert!(ran.err.contains(part), "{} lacks {part}", ran.err);
+    }
+    keeps_quiet(&ran.err);
+}
+
+#[test]
+fn an_open_gateway_for_other_machines_is_refused_with_what_to_do() {
+    for set in [&["--listen", "0.0.0.0:8080"][..], &["--set", "listen.address=[::]:8080"]] {
+        let ran = monigate(&[&["check"], set].concat(), &[TOKEN, SPACE]);
+        assert_eq!((ran.code, keys(&ran)), (78, vec!["listen.address"]));
+        for part in ["without named callers", "[[callers]]", "unix:/run/monigate/gateway.sock"] {
+            assert!(ran.err.contains(part), "{} lacks {part}", ran.err);
+        }
+    }
+    let ran = monigate(&["check", "--listen", "0.0.0.0:8080"], &[TOKEN, SPACE, ("MONIGATE__CALLERS", "a,b")]);
+    assert_eq!((ran.code, keys(&ran)), (78, vec!["callers"]));
+    assert!(ran.err.contains("write each as a table of its own, [[callers]], in a file"), "{}", ran.err);
+}
+
 #[test]
 fn the_documented_file_is_missing_only_a_token_and_a_space() {
     let documented: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/monigate.toml");

@@ -3,6 +3,7 @@
 //! Refuses to repeat what may be a secret: values are shown only by [`shown`], and every word of a problem passes the
 //! redaction of `secret` once more.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::secret::{REDACTED, looks_secret, redact};
@@ -28,7 +29,11 @@ pub struct Problem {
 
 /// Every [`Problem`] of one attempt to start.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    found: Vec<Problem>,
+    /// Their keys: thousands of callers may each have one, and each rule asks what is known to be wrong already.
+    keys: BTreeSet<String>,
+}
 
 // === impl Problem ===
 
@@ -43,54 +48,56 @@ impl fmt::Display for Problem {
 impl Problems {
     /// One by one, by key.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.found.iter()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     pub(super) fn add(&mut self, key: &str, source: &str, rule: impl Into<String>, fix: impl Into<String>) {
         let [rule, fix] = [rule.into(), fix.into()];
         let [key, source, rule, fix] = [key, source, &rule, &fix].map(|text| redact(text).into_owned());
-        self.0.push(Problem { key, source, rule, fix });
+        self.keys.insert(key.clone());
+        self.found.push(Problem { key, source, rule, fix });
     }
 
     /// Whether this key, or one below it, is known to be wrong.
     pub(super) fn concern(&self, key: &str) -> bool {
-        self.0.iter().any(|problem| is_within(&problem.key, key))
+        let below = |separator: char| {
+            let below = format!("{key}{separator}");
+            self.keys.range(below.clone()..).next().is_some_and(|first| first.starts_with(&below))
+        };
+        self.keys.contains(key) || below('.') || below('[')
     }
 
     /// Whether this key's value may not be the one that somebody wrote: it, or a table around it, is wrong.
     pub(super) fn touch(&self, key: &str) -> bool {
-        self.0.iter().any(|problem| is_within(key, &problem.key))
+        let mut above = key.match_indices(['.', '[']).filter_map(|(end, _)| key.get(..end));
+        self.keys.contains(key) || above.any(|above| self.keys.contains(above))
     }
 
     /// Whether a file could not be read: what it may have set is not known then.
     pub(super) fn lost_a_file(&self) -> bool {
-        self.0.iter().any(|problem| problem.source == FILE_FLAG)
+        self.found.iter().any(|problem| problem.source == FILE_FLAG)
     }
 
     /// By key, so that the same mistakes always read the same.
     pub(super) fn sorted(mut self) -> Self {
-        self.0.sort_by(|one, other| (&one.key, &one.source).cmp(&(&other.key, &other.source)));
+        self.found.sort_by(|one, other| (&one.key, &one.source).cmp(&(&other.key, &other.source)));
         self
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
+        let count = self.found.len();
         writeln!(f, "the configuration has {count} problem{}:", if count == 1 { "" } else { "s" })?;
-        self.0.iter().try_for_each(|problem| writeln!(f, "  {problem}"))
+        self.found.iter().try_for_each(|problem| writeln!(f, "  {problem}"))
     }
 }
 
 impl std::error::Error for Problems {}
-
-fn is_within(key: &str, outer: &str) -> bool {
-    key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-}
 
 /// A value as it may be repeated in a message.
 pub(super) fn shown(value: &str) -> String {

@@ -6,7 +6,9 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
+use serde_json::{Value as Json, json};
 
+use crate::monime::operation::OPERATIONS;
 use crate::monime::{CURRENT_VERSION, KNOWN_VERSIONS};
 
 /// The settings of monigate.
@@ -16,6 +18,10 @@ use crate::monime::{CURRENT_VERSION, KNOWN_VERSIONS};
 pub(super) struct Raw {
     pub(super) listen: Listen,
     pub(super) admin: Admin,
+    /// Who may ask, and for what; without any, everyone who reaches the listener, which is then for this machine only.
+    pub(super) callers: Option<Vec<Caller>>,
+    /// Whose service-account tokens are believed.
+    pub(super) jwt: Option<Jwt>,
     pub(super) monime: Monime,
     pub(super) cache: Cache,
     pub(super) budget: Budget,
@@ -29,9 +35,35 @@ pub(super) struct Raw {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listen {
-    /// A loopback address such as `127.0.0.1:8080`, or `unix:/path/of.sock`.
+    /// An address such as `127.0.0.1:8080`, or `unix:/path/of.sock`; one that other machines reach needs callers.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     pub(super) address: String,
+    /// Who may connect to a Unix socket, as octal permissions; left away, 0660.
+    #[schemars(extend("examples" = ["0660"]))]
+    pub(super) socket_mode: Option<String>,
+    /// A header that every request must carry, one that a web page cannot send to another origin unasked.
+    #[schemars(extend("examples" = ["X-Monigate-Request"]))]
+    pub(super) require_header: Option<String>,
+    /// TLS on this listener.
+    pub(super) tls: Option<Tls>,
+}
+
+/// TLS on a listener.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    /// The certificate chain in PEM, the gateway's own first.
+    #[schemars(required, extend("examples" = ["/etc/monigate/tls/tls.crt"]))]
+    pub(super) cert_file: Option<String>,
+    /// Its private key in PEM.
+    #[schemars(required, extend("examples" = ["/etc/monigate/tls/tls.key"]))]
+    pub(super) key_file: Option<String>,
+    /// The CA in PEM that callers' certificates must come from; left away, callers are asked for none.
+    #[schemars(extend("examples" = ["/etc/monigate/tls/clients.pem"]))]
+    pub(super) client_ca_file: Option<String>,
+    /// Whether a caller may come without a certificate, `optional`, or not, `required`; left away, optional.
+    #[schemars(extend("examples" = ["required"], "enum" = ["optional", "required"]))]
+    pub(super) client_auth: Option<String>,
 }
 
 /// Where operators and probes ask.
@@ -41,6 +73,67 @@ pub(super) struct Admin {
     /// An address such as `127.0.0.1:9090`, or `unix:/path/of.sock`.
     #[schemars(extend("default" = "127.0.0.1:9090"))]
     pub(super) address: String,
+    /// SHA-256 digests of the keys with which operators on other machines prove themselves.
+    #[schemars(extend("default" = []))]
+    pub(super) keys_sha256: Vec<String>,
+}
+
+/// Who may ask, and for what.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Caller {
+    /// Its name in logs and metrics: 1 to 64 of A-Z a-z 0-9 . _ -
+    #[schemars(required, extend("examples" = ["storefront"], "pattern" = "^[A-Za-z0-9._-]{1,64}$"))]
+    pub(super) name: Option<String>,
+    /// SHA-256 digests of its gateway keys, never the keys; `monigate key digest` computes one.
+    #[schemars(extend("examples" = [["<64 hex digits>"]]))]
+    pub(super) keys_sha256: Option<Vec<String>>,
+    /// Names in its certificate, URIs or DNS names; for these `listen.tls.client_ca_file` is needed.
+    #[schemars(extend("examples" = [["spiffe://cluster/ns/shop/sa/storefront"]]))]
+    pub(super) san: Option<Vec<String>>,
+    /// Its Kubernetes service accounts, as `namespace/name`; for these `[jwt]` is needed.
+    #[schemars(extend("examples" = [["shop/storefront"]]))]
+    pub(super) service_accounts: Option<Vec<String>>,
+    /// The spaces it may name, out of `monime.default_space` and `monime.spaces`.
+    #[schemars(required, extend("examples" = [["spc-yourSpace"]], "minItems" = 1))]
+    pub(super) spaces: Option<Vec<String>>,
+    /// The operations it may use, by Monime's operationIds.
+    #[schemars(required, extend("examples" = [["GetCheckoutSession"]], "minItems" = 1, "items" = operation_ids()))]
+    pub(super) operations: Option<Vec<String>>,
+    /// How many requests a second it may make; left away, as many as it likes.
+    #[schemars(range(min = 1, max = 100_000), extend("examples" = [50]))]
+    pub(super) rate: Option<i64>,
+    /// How many requests at once after a pause; left away, as many as in a second.
+    #[schemars(range(min = 1, max = 100_000), extend("examples" = [100]))]
+    pub(super) burst: Option<i64>,
+}
+
+fn operation_ids() -> Json {
+    json!({"type": "string", "enum": OPERATIONS.iter().map(|operation| operation.id).collect::<Vec<_>>()})
+}
+
+/// Whose service-account tokens are believed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Jwt {
+    /// Who must have issued a token, its `iss`.
+    #[schemars(required, extend("examples" = ["https://kubernetes.default.svc"]))]
+    pub(super) issuer: Option<String>,
+    /// For whom it must have been issued, in its `aud`.
+    #[schemars(required, extend("examples" = ["monigate"]))]
+    pub(super) audience: Option<String>,
+    /// The file with the issuer's public keys (JWKS); or `jwks_url`.
+    #[schemars(extend("examples" = ["/etc/monigate/jwks.json"]))]
+    pub(super) jwks_file: Option<String>,
+    /// Where the issuer's public keys (JWKS) are to be had; plain http only for loopback.
+    #[schemars(extend("examples" = ["https://kubernetes.default.svc/openid/v1/jwks"]))]
+    pub(super) jwks_url: Option<String>,
+    /// A PEM file with the certificates of a private CA in front of `jwks_url`.
+    #[schemars(extend("examples" = ["/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"]))]
+    pub(super) ca_file: Option<String>,
+    /// The file that holds a bearer token for `jwks_url`, read anew each time.
+    #[schemars(extend("examples" = ["/var/run/secrets/kubernetes.io/serviceaccount/token"]))]
+    pub(super) token_file: Option<String>,
 }
 
 /// Which Monime is asked, and as whom.
@@ -102,6 +195,9 @@ pub(super) struct Timeouts {
     /// Everything that one lookup does. What it is longer than one attempt is how long a lookup may wait for its turn.
     #[schemars(extend("default" = "10s"))]
     pub(super) total: String,
+    /// The longest that a write may take once it was sent.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) write: String,
 }
 
 /// What is kept, and for how long.

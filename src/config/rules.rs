@@ -2,21 +2,27 @@
 //!
 //! Refuses to stop at the first broken rule, and to judge anew what already has the wrong shape.
 
+mod callers;
+mod digests;
+mod jwt;
+mod listen;
 mod monime;
 mod proxy;
+mod tls;
 mod tokens;
 
+use std::path::Path;
 use std::time::Duration;
 
+pub(super) use digests::Proofs;
 pub(super) use proxy::{PROXY_KEY, STRAIGHT};
 
 use super::effective::{Effective, NOT_SET};
 use super::problems::{Problems, shown};
-use super::raw::{self, Raw};
+use super::raw;
 use super::values::{self, Bounds};
 use super::{Budget, Cache, Log, Shutdown};
 use crate::lookup::{Lifetimes, StaleIfError, Ttl};
-use crate::server::Address;
 use crate::telemetry::log::Format;
 use crate::upstream::Quota;
 
@@ -30,6 +36,8 @@ const DRAIN: Bounds = Bounds::new(Duration::from_millis(1), MINUTE.saturating_mu
 /// Below this a single answer at its bound would not fit.
 const MIN_CACHE: u64 = 1 << 20;
 
+/// A CA or a set of public keys larger than this is none.
+const MAX_FILE: u64 = 1 << 20;
 /// With a smaller part of a limit than this nobody is served.
 const MIN_SHARE: f64 = 0.001;
 
@@ -51,36 +59,25 @@ impl Rules<'_> {
         }
     }
 
-    pub(super) fn addresses(&mut self, raw: &Raw) -> (Option<Address>, Option<Address>) {
-        let listen = self.address("listen.address", &raw.listen.address);
-        let admin = self.address("admin.address", &raw.admin.address);
-        if listen.as_ref().is_some_and(|address| !address.is_local()) {
-            self.broken(
-                "listen.address",
-                format!(
-                    "{} can be reached from other machines, and without named callers everyone who reaches it is \
-                     served with the token",
-                    shown(&raw.listen.address)
-                ),
-                "bind a loopback address such as 127.0.0.1:8080, or a socket such as unix:/run/monigate/gateway.sock",
-            );
-        }
-        if let (Some(listen), Some(admin)) = (&listen, &admin)
-            && collide(listen, admin)
-        {
-            let rule = format!("{admin} is taken by listen.address");
-            self.broken("admin.address", rule, "choose another port or another path");
-        }
-        (listen, admin)
+    /// What such a file holds: what is read here is small, and a pipe would never end.
+    fn file(&mut self, key: &str, path: &Path, fix: &str) -> Option<Vec<u8>> {
+        let read = match std::fs::metadata(path) {
+            Ok(file) if !file.is_file() => Err("it is not a regular file".to_owned()),
+            Ok(file) if file.len() > MAX_FILE => Err(format!("it is larger than {MAX_FILE} bytes")),
+            Ok(_) => std::fs::read(path).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let complain = |error| self.broken(key, format!("{} cannot be read: {error}", path.display()), fix);
+        read.map_err(complain).ok()
     }
 
-    pub(super) fn address(&mut self, key: &str, text: &str) -> Option<Address> {
-        let address = text.parse().ok();
-        if address.is_none() {
-            let fix = "write IP:PORT such as 127.0.0.1:8080 or [::1]:8080, or unix:/absolute/path";
-            self.broken(key, format!("{} is no address", shown(text)), fix);
-        }
-        address
+    /// The certificates of a CA in front of whom we ask.
+    fn ca(&mut self, key: &str, path: &Path) -> Option<Vec<u8>> {
+        let fix = "give a PEM file with the certificates of the CA, or leave the key away to trust the public ones";
+        let pem = self.file(key, path, fix)?;
+        let trusted = crate::upstream::roots(&pem).map(|_| ());
+        let complain = |error| self.broken(key, format!("{} cannot be trusted: {error}", path.display()), fix);
+        trusted.map_err(complain).ok().map(|()| pem)
     }
 
     pub(super) fn duration(&mut self, key: &str, text: &str, bounds: Bounds) -> Option<Duration> {
@@ -173,17 +170,5 @@ impl Rules<'_> {
             self.broken("log.level", format!("{} is no level", shown(&raw.level)), fix);
         }
         Some(Log { format: format?, level: level? })
-    }
-}
-
-/// Whether the two cannot both be bound. Port 0 is another one each time; all addresses include every single one.
-fn collide(one: &Address, other: &Address) -> bool {
-    match (one, other) {
-        (Address::Tcp(one), Address::Tcp(other)) => {
-            let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-            one.port() != 0 && one.port() == other.port() && overlap
-        }
-        (Address::Unix(one), Address::Unix(other)) => one == other,
-        (Address::Tcp(_), Address::Unix(_)) | (Address::Unix(_), Address::Tcp(_)) => false,
     }
 }

@@ -60,6 +60,11 @@ impl<'a> Node<'a> {
         self.0.get("properties")?.get(name).map(Self)
     }
 
+    /// The place of a path from here.
+    pub(super) fn at(self, path: &str) -> Option<Self> {
+        path.split('.').try_fold(self, Self::child)
+    }
+
     /// The keys of this table.
     pub(super) fn children(self) -> impl Iterator<Item = (&'a str, Self)> {
         let properties = self.0.get("properties").and_then(Json::as_object);
@@ -69,6 +74,11 @@ impl<'a> Node<'a> {
     /// What the values of this list must be.
     pub(super) fn items(self) -> Option<Self> {
         self.0.get("items").map(Self)
+    }
+
+    /// Whether this is a list whose values have keys of their own.
+    pub(super) fn is_list_of_tables(self) -> bool {
+        self.shape() == Shape::List && self.items().is_some_and(|items| items.shape() == Shape::Table)
     }
 
     /// A value that would do here.

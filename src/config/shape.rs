@@ -12,6 +12,9 @@ use super::problems::{Problems, nearest, shown};
 use super::schema::{Node, Shape};
 use super::sources::{PREFIX, TOKEN_KEY, TOKEN_VARIABLE, variable};
 
+/// The key by which a table in a list is named, where a line of text may name it.
+const ID: &str = "id";
+
 /// Looks at one source.
 pub(super) struct Inspector<'a> {
     pub(super) root: Node<'a>,
@@ -69,7 +72,13 @@ impl Inspector<'_> {
 
     /// What is right in `text`, which an environment variable or a flag gives to the key `path`.
     pub(super) fn text(&mut self, path: &str, text: &str) -> Option<Value> {
-        let Some(node) = path.split('.').try_fold(self.root, Node::child) else {
+        if let Some(list) = self.beyond_a_line(path) {
+            let rule = "is a list of tables, which a line of text cannot say";
+            let fix = format!("write each as a table of its own, [[{list}]], in a file, and name that with --config");
+            self.problems.add(path, &self.source, rule, fix);
+            return None;
+        }
+        let Some(node) = self.root.at(path) else {
             self.unknown(None, path);
             return None;
         };
@@ -87,12 +96,22 @@ impl Inspector<'_> {
         kind.map(|kind| Value::new(Some(&self.source), kind))
     }
 
+    /// The list of tables that `path` is or leads into, unless it is all of one whose tables may be named by their ids.
+    fn beyond_a_line<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let mut above = path.match_indices(['.', '[']).filter_map(|(end, _)| path.get(..end));
+        let is_list = |path: &str| self.root.at(path).is_some_and(Node::is_list_of_tables);
+        let has_no_id = |path: &str| self.root.at(path)?.items()?.child(ID).is_none().then_some(());
+        above
+            .find(|path| is_list(path))
+            .or_else(|| Some(path).filter(|path| is_list(path) && has_no_id(path).is_some()))
+    }
+
     fn comma_separated(&self, items: Node<'_>, text: &str) -> ValueKind {
         let item = |text: &str| {
             let text = Value::new(Some(&self.source), text.trim());
             match items.shape() {
                 // A table in a list is named by its id, and a list of ids is all that a line of text can say.
-                Shape::Table => Value::new(Some(&self.source), Map::from([("id".to_owned(), text)])),
+                Shape::Table => Value::new(Some(&self.source), Map::from([(ID.to_owned(), text)])),
                 Shape::List | Shape::Text | Shape::Switch | Shape::Number | Shape::Fraction | Shape::Size => text,
             }
         };
@@ -105,6 +124,7 @@ impl Inspector<'_> {
                 let keys: Vec<_> = node.children().map(|(name, _)| name).collect();
                 format!("set its keys one by one: {}", keys.join(", "))
             }
+            (Shape::List, _) if node.is_list_of_tables() => format!("write each as a table of its own: [[{path}]]"),
             (_, Some(Json::Array(list))) if list.is_empty() => "write a list in brackets".to_owned(),
             (_, Some(example)) => format!("write it like {example}"),
             (shape, None) => format!("write {}", shape.name()),

@@ -28,8 +28,8 @@ const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "
 const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Who set a value that nobody set.
 pub(super) const DEFAULT: &str = "default";
-/// A file larger than this is not a configuration.
-const MAX_FILE: u64 = 1024 * 1024;
+/// A file larger than this is not a configuration. Ten thousand callers with a few digests each take a quarter of it.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// Everything that a configuration is made of.
 #[derive(Default, Clone)]

@@ -1,6 +1,11 @@
 //! What the configuration promises, file by file and problem by problem.
 
+mod callers;
+mod jwt;
+mod listen;
+
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -8,6 +13,9 @@ use serde_json::Value as Json;
 use super::*;
 use crate::lookup::{StaleIfError, Ttl};
 
+/// A set with the public key of RFC 7517, appendix A.1.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
 const DOCUMENTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/monigate.toml");
 
 /// The least that can start, and what `pairs` add to it.
@@ -20,6 +28,28 @@ fn environment(pairs: &[(&str, &str)]) -> Sources {
 fn set(key: &str, value: &str) -> Result<Config, Problems> {
     let flags = vec![Flag::Set(format!("{key}={value}"))];
     Config::load(&Sources { flags, ..environment(&[]) })
+}
+
+/// What becomes of a file, beside the least that can start.
+fn load(toml: &str) -> Result<Config, Problems> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    std::fs::write(&path, toml).unwrap();
+    Config::load(&Sources { files: vec![path], ..environment(&[]) })
+}
+
+/// The keys of every problem, and what all of them say.
+fn wrong(toml: &str) -> (Vec<String>, String) {
+    let problems = load(toml).expect_err(toml);
+    (problems.iter().map(|problem| problem.key.clone()).collect(), problems.to_string())
+}
+
+/// The path of a new file of this mode in a folder.
+fn file(folder: &Path, name: &str, text: &str, mode: u32) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 fn effective(files: &[&Path]) -> BTreeMap<String, (Json, String)> {
@@ -42,11 +72,13 @@ fn the_documented_file_names_every_key_with_its_default_and_a_line_of_meaning() 
     let folder = tempfile::tempdir().unwrap();
     let opened = folder.path().join("opened.toml");
     let is_key = |line: &str| {
-        line.split(" = ").next().is_some_and(|key| key.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()))
+        line.split(" = ")
+            .next()
+            .is_some_and(|key| key.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit()))
     };
-    let open = |line: &str| {
-        line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && is_key(rest)).unwrap_or(line).to_owned()
-    };
+    let is_table = |line: &str| line.starts_with('[') && line.ends_with(']');
+    let is_written = |line: &&str| is_table(line) || (line.contains(" = ") && is_key(line));
+    let open = |line: &str| line.strip_prefix("# ").filter(is_written).unwrap_or(line).to_owned();
     let lines: Vec<String> = text.lines().map(open).collect();
     std::fs::write(&opened, lines.join("\n")).unwrap();
     let with_optional = effective(&[&opened]);
@@ -66,12 +98,29 @@ fn the_documented_file_names_every_key_with_its_default_and_a_line_of_meaning() 
         assert!(pair[0].starts_with("# ") && pair[0].ends_with('.'), "no line of meaning above: {}", pair[1]);
     }
     assert!(text.contains("{ id = "), "the one key of a further space");
+    let caller = Node(&schema).child("callers").and_then(Node::items).unwrap();
+    for (key, _) in caller.children() {
+        assert!(with_optional["callers"].0[0].get(key).is_some(), "callers' {key} is not there");
+    }
+}
+
+#[test]
+fn the_examples_in_the_readme_are_configuration_files() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let examples = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let write = |(number, text): (usize, &str)| file(folder.path(), &format!("{number}.toml"), text, 0o600).into();
+    let files: Vec<PathBuf> = examples.enumerate().map(write).collect();
+    assert_eq!(files.len(), 2);
+    let problems = Config::load(&Sources { files, ..Sources::default() }).unwrap_err();
+    let is_nobodys = |key: &str| key.ends_with("_file") || key.contains("sha256");
+    assert!(problems.iter().all(|problem| is_nobodys(&problem.key)), "{problems}");
 }
 
 #[test]
 fn the_schema_refuses_unknown_keys_and_requires_only_what_no_default_gives() {
     fn tables(node: &Json, seen: &mut usize) {
-        if node["type"] == "object" {
+        if node["type"] == "object" || node["type"] == serde_json::json!(["object", "null"]) {
             *seen += 1;
             assert_eq!(node["additionalProperties"], false, "{node}");
             for (_, child) in node["properties"].as_object().unwrap() {
@@ -86,17 +135,28 @@ fn the_schema_refuses_unknown_keys_and_requires_only_what_no_default_gives() {
     let schema: Json = serde_json::from_slice(&schema()).unwrap();
     let mut seen = 0;
     tables(&schema, &mut seen);
-    assert_eq!(seen, 14);
+    assert_eq!(seen, 17);
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    assert_eq!(schema["properties"]["monime"]["properties"]["spaces"]["items"]["required"], serde_json::json!(["id"]));
-    assert_eq!(serde_json::to_string(&schema).unwrap().matches("\"required\"").count(), 1);
+    for (place, required) in [
+        ("/properties/monime/properties/spaces/items", &["id"][..]),
+        ("/properties/callers/items", &["name", "operations", "spaces"]),
+        ("/properties/jwt", &["audience", "issuer"]),
+        ("/properties/listen/properties/tls", &["cert_file", "key_file"]),
+    ] {
+        let mut found: Vec<_> = schema.pointer(place).unwrap()["required"].as_array().unwrap().clone();
+        found.sort_by_key(Json::to_string);
+        assert_eq!(found, required, "{place}");
+    }
+    assert_eq!(serde_json::to_string(&schema).unwrap().matches("\"required\":").count(), 4);
 }
 
 #[test]
 fn the_environment_alone_is_enough_and_the_rest_is_default() {
     let config = Config::load(&environment(&[])).unwrap();
-    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.admin.to_string(), "127.0.0.1:9090");
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.listen.socket_mode, &config.listen.tls, &config.listen.require_header), (0o660, &None, &None));
+    assert_eq!((config.admin.address.to_string().as_str(), &*config.admin.keys), ("127.0.0.1:9090", &[][..]));
+    assert!(config.callers.is_empty() && config.jwt.is_none() && config.warnings().is_empty());
     assert_eq!(config.monime.wire.origin.to_string(), "https://api.monime.io");
     assert_eq!(config.monime.version.as_str(), crate::monime::CURRENT_VERSION);
     assert_eq!(config.monime.versions.len(), 2);
@@ -160,6 +220,9 @@ fn every_rule_names_its_key() {
         ("monime.timeouts.total", "6m", "monime.timeouts.total"),
         ("monime.timeouts.total", "0s", "monime.timeouts.total"),
         ("monime.timeouts", "1s", "monime.timeouts"),
+        ("monime.timeouts.write", "0s", "monime.timeouts.write"),
+        ("monime.timeouts.write", "6m", "monime.timeouts.write"),
+        ("monime.timeouts.write", "4s", "monime.timeouts.attempt"),
         ("cache.max_size", "1023KiB", "cache.max_size"),
         ("cache.ttl.completed", "31d", "cache.ttl.completed"),
         ("cache.callers_may_refresh", "yes", "cache.callers_may_refresh"),
@@ -173,7 +236,7 @@ fn every_rule_names_its_key() {
         let problems = set(key, value).unwrap_err();
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(keys, [at], "{key}={value}: {problems}");
-        assert!(problems.iter().all(|problem| problem.source == "flag --set" || at == "monime.versions"), "{problems}");
+        assert!(problems.iter().all(|problem| problem.source == "flag --set" || key != at), "{problems}");
     }
 }
 
@@ -187,6 +250,7 @@ fn the_edges_of_every_rule_are_inside() {
         ("monime.base_url", "http://127.0.0.1:9"),
         ("monime.timeouts.connect", "5s"),
         ("monime.timeouts.attempt", "10s"),
+        ("monime.timeouts.write", "5s"),
         ("cache.max_size", "1MiB"),
         ("cache.ttl.completed", "30d"),
         ("cache.ttl.cancelled", "0s"),

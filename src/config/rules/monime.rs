@@ -2,6 +2,7 @@
 //!
 //! Refuses to repeat an id or a URL that is wrong: these are the places where a token is pasted by mistake.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,8 +17,6 @@ use crate::upstream::{Origin, Timeouts, Wire};
 
 /// Longer than five minutes nobody waits for an answer.
 const TIMEOUT: Bounds = Bounds::new(Duration::from_millis(1), Duration::from_secs(5 * 60));
-/// A PEM file larger than this is no CA.
-const MAX_CA_FILE: u64 = 1 << 20;
 
 // === impl Rules ===
 
@@ -30,7 +29,7 @@ impl Rules<'_> {
             self.broken("monime.base_url", error.to_string(), "write it like https://api.monime.io");
         }
         let egress = self.egress(raw, &all.security, sources, origin.as_ref().ok());
-        let ca_pem = raw.ca_file.as_ref().map(|path| self.ca(Path::new(path)));
+        let ca_pem = raw.ca_file.as_ref().map(|path| self.ca("monime.ca_file", Path::new(path)));
         let (version, versions) = self.versions(raw);
         let (default_space, spaces) = self.spaces(raw);
         let timeouts = self.timeouts(&raw.timeouts);
@@ -51,22 +50,6 @@ impl Rules<'_> {
             timeouts,
             keyring: keyring?,
         })
-    }
-
-    fn ca(&mut self, path: &Path) -> Option<Vec<u8>> {
-        let key = "monime.ca_file";
-        let name = path.display();
-        let pem = match std::fs::metadata(path) {
-            Ok(file) if !file.is_file() => Err("it is not a regular file".to_owned()),
-            Ok(file) if file.len() > MAX_CA_FILE => Err(format!("it is larger than {MAX_CA_FILE} bytes")),
-            Ok(_) => std::fs::read(path).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let fix = "give a PEM file with the certificates of the CA, or leave the key away to trust the public ones";
-        let checked = pem.map_err(|error| format!("{name} cannot be read: {error}")).and_then(|pem| {
-            crate::upstream::roots(&pem).map(|_| pem).map_err(|error| format!("{name} cannot be trusted: {error}"))
-        });
-        checked.map_err(|rule| self.broken(key, rule, fix)).ok()
     }
 
     fn versions(&mut self, raw: &raw::Monime) -> (Option<Version>, Vec<Version>) {
@@ -101,7 +84,7 @@ impl Rules<'_> {
             space.map_err(|error| self.broken(key, error.to_string(), fix)).ok()
         };
         let default = raw.default_space.as_ref().and_then(|text| read("monime.default_space", text));
-        let mut listed = Vec::new();
+        let (mut listed, mut seen) = (Vec::new(), HashSet::new());
         for (index, space) in raw.spaces.iter().enumerate() {
             let key = format!("monime.spaces[{index}].id");
             let Some(text) = &space.id else {
@@ -109,7 +92,7 @@ impl Rules<'_> {
                 continue;
             };
             match SpaceId::parse(text) {
-                Ok(space) if listed.contains(&space) => self.broken(&key, "stands there twice", "remove one"),
+                Ok(_) if !seen.insert(text) => self.broken(&key, "stands there twice", "remove one"),
                 Ok(space) => listed.push(space),
                 Err(error) => self.broken(&key, error.to_string(), fix),
             }
@@ -127,8 +110,10 @@ impl Rules<'_> {
         let attempt = self.duration("monime.timeouts.attempt", &raw.attempt, TIMEOUT);
         let total = self.duration("monime.timeouts.total", &raw.total, TIMEOUT);
         self.nested("monime.timeouts.connect", connect, "monime.timeouts.attempt", attempt);
+        let write = self.duration("monime.timeouts.write", &raw.write, TIMEOUT);
         self.nested("monime.timeouts.attempt", attempt, "monime.timeouts.total", total);
-        Some(Timeouts { connect: connect?, attempt: attempt?, total: total?, write: Duration::from_secs(60) })
+        self.nested("monime.timeouts.attempt", attempt, "monime.timeouts.write", write);
+        Some(Timeouts { connect: connect?, attempt: attempt?, total: total?, write: write? })
     }
 
     /// The first must fit into the second.

@@ -2,6 +2,7 @@
 //!
 //! Refuses a token that is given twice, and a space that would be left without one.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,14 +21,15 @@ impl Rules<'_> {
     pub(super) fn keyring(&mut self, raw: &Raw, variable: Option<&str>, spaces: &[SpaceId]) -> Option<Keyring> {
         let allowed = raw.security.allow_world_readable_secrets;
         let for_all = self.token_for_all(raw, variable);
-        let mut own = Vec::new();
+        let mut own = HashMap::new();
         for (index, space) in raw.monime.spaces.iter().enumerate() {
             if let (Some(id), Some(path)) = (&space.id, &space.token_file) {
-                own.push((id, self.token_file(&format!("monime.spaces[{index}].token_file"), path, allowed)));
+                let source = self.token_file(&format!("monime.spaces[{index}].token_file"), path, allowed);
+                own.entry(id.as_str()).or_insert(source);
             }
         }
-        let source = |space: &SpaceId| match own.iter().find(|(id, _)| *id == space.as_str()) {
-            Some((_, source)) => source.clone(),
+        let source = |space: &SpaceId| match own.get(space.as_str()) {
+            Some(source) => source.clone(),
             None => for_all.clone(),
         };
         let sources: Option<Vec<_>> = spaces.iter().map(|space| Some((space.clone(), source(space)?))).collect();
