@@ -6,7 +6,7 @@
 //! - `GET /config`: the effective configuration, redacted, with the source of each key.
 //! - `POST /purge`: takes answers out of memory.
 //!
-//! On an address that other machines can reach, only the first three are open. Refuses to show a secret, and to purge
+//! On an address that other machines can reach, only the first three are open, unless there are keys for the others. Refuses to show a secret, and to purge
 //! anything on a request that it does not understand to the last field.
 
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, WWW_AUTHENTICATE};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -28,6 +28,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::time::timeout;
 use tower::Service;
 
+use crate::caller::Callers;
 use crate::lookup::Purge;
 use crate::monime::{Envelope, SessionId, SpaceId};
 use crate::telemetry::Metrics;
@@ -65,6 +66,8 @@ pub trait Operated: std::fmt::Debug + Send + Sync {
     fn credentials(&self) -> Vec<String>;
     /// The effective configuration as JSON, redacted.
     fn config(&self) -> Bytes;
+    /// Those who may see and do what is not open to everyone, by keys of theirs; none where there are no keys.
+    fn operators(&self) -> Option<Arc<Callers>>;
 }
 
 /// Whether requests may be sent here. Clones share the state.
@@ -163,26 +166,58 @@ impl Admin {
             ("/livez", true) => plain(StatusCode::OK, "alive\n".into()),
             ("/readyz", true) => self.readyz(request.uri().query()),
             ("/metrics", true) => self.metrics(),
-            ("/config" | "/purge", _) if !is_ours(&request) => error(
-                StatusCode::MISDIRECTED_REQUEST,
-                "admin_host_unknown",
-                "The Host header must be an IP address or a name without a dot, so that no web page can reach this under its own.",
-            ),
-            ("/config" | "/purge", _) if !self.local => error(
-                StatusCode::FORBIDDEN,
-                "admin_loopback_only",
-                "This endpoint is open only where no other machine can reach it. Bind admin.address to loopback.",
-            ),
-            ("/config", true) => typed(StatusCode::OK, "application/json", self.gateway.config()),
-            ("/purge", _) if *request.method() == Method::POST => self.purge(request).await,
-            ("/purge", _) => not_allowed("POST"),
-            ("/livez" | "/readyz" | "/metrics" | "/config", false) => not_allowed("GET, HEAD"),
+            ("/config" | "/purge", _) => match self.closed_to(&request) {
+                Some(refusal) => refusal,
+                None => self.guarded(request).await,
+            },
+            ("/livez" | "/readyz" | "/metrics", false) => not_allowed("GET, HEAD"),
             _ => error(
                 StatusCode::NOT_FOUND,
                 "admin_route_unknown",
                 "There are /livez, /readyz, /metrics, /config and /purge here.",
             ),
         }
+    }
+
+    /// What is not open to everyone.
+    async fn guarded<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match (request.uri().path(), request.method()) {
+            ("/purge", &Method::POST) => self.purge(request).await,
+            ("/purge", _) => not_allowed("POST"),
+            (_, &Method::GET | &Method::HEAD) => typed(StatusCode::OK, "application/json", self.gateway.config()),
+            _ => not_allowed("GET, HEAD"),
+        }
+    }
+
+    /// Why the guarded part is closed to this request, if it is. Where there are keys, one of them opens it, wherever the
+    /// request comes from; where there are none, only this machine's own requests get in.
+    fn closed_to<B>(&self, request: &Request<B>) -> Option<Answer> {
+        if let Some(operators) = self.gateway.operators() {
+            const NO_NAMES: &[&str] = &[];
+            let proved = operators.identify(request.headers(), NO_NAMES).is_ok();
+            return (!proved).then(|| {
+                let message =
+                    "Send `Authorization: Bearer <key>`, once, with a key whose SHA-256 is in admin.keys_sha256.";
+                let mut answer = error(StatusCode::FORBIDDEN, "admin_key_required", message);
+                answer
+                    .headers_mut()
+                    .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"monigate admin\""));
+                answer
+            });
+        }
+        if !is_ours(request) {
+            let message = "The Host header must be an IP address or a name without a dot, so that no web page can reach \
+                           this under its own.";
+            return Some(error(StatusCode::MISDIRECTED_REQUEST, "admin_host_unknown", message));
+        }
+        let message = "This endpoint is open only where no other machine can reach it, or to who proves to have a key. Bind \
+                       admin.address to loopback, or set admin.keys_sha256.";
+        (!self.local).then(|| error(StatusCode::FORBIDDEN, "admin_loopback_only", message))
     }
 
     fn readyz(&self, query: Option<&str>) -> Answer {

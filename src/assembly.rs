@@ -4,19 +4,21 @@
 //! flights, what was sent to Monime, secrets, connections. Refuses a change that would need another socket or another
 //! memory, as a whole.
 
+mod current;
+mod jwks;
+
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-
-use crate::admin::Operated;
-use crate::config::{Budget, Config, Effective, Fixed, Problems, Shutdown};
+use crate::caller::{Callers, Digest, Named, Policy};
+use crate::config::{Budget, Config, Effective, Fixed, Jwt, Problems, Shutdown};
 use crate::gateway::{Door, Places, Terms, Writes};
-use crate::lookup::{self, Lookups, Memory, Purge};
+use crate::lookup::{self, Lookups, Memory};
 use crate::monime::TokenKind;
 use crate::secret::{Keyring, redact};
-use crate::telemetry::{Metrics, log};
+use crate::telemetry::Metrics;
 use crate::upstream::{self, Client, Forwards, Gate, NoClient, RetryBudget, Shared, Upstream};
+pub(crate) use current::Current;
+use jwks::Keys;
 
 /// What a gateway is made of, without sockets: enough to look something up.
 #[derive(Debug, Clone)]
@@ -31,6 +33,10 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The tokens.
     pub keyring: Arc<Keyring>,
+    /// Operators who proved who they are; where there are keys for that.
+    operators: Option<Arc<Callers>>,
+    /// The keys of service-account tokens, if any are taken.
+    keys: Option<Arc<Keys>>,
     shutdown: Shutdown,
     shared: Shared,
     client: Client,
@@ -46,6 +52,8 @@ struct Kept {
     memory: Memory,
     places: Places,
     writes: Writes,
+    callers: Option<Arc<Callers>>,
+    keys: Option<Arc<Keys>>,
 }
 
 /// Why there can be no gateway, though its configuration is in order.
@@ -70,10 +78,6 @@ pub(crate) enum CannotReload {
     Client(#[from] NoClient),
 }
 
-/// The parts in use, as operators see them.
-#[derive(Debug)]
-pub(crate) struct Current(ArcSwap<Parts>);
-
 // === impl Parts ===
 
 impl Parts {
@@ -93,7 +97,10 @@ impl Parts {
             rate: rate(&config.monime.keyring, &config.budget),
         };
         let memory = Memory::new(limits, Arc::clone(&shared.metrics));
-        let kept = Kept { memory, places: Places::new(config.max_in_flight), writes: Writes::default() };
+        let keys = keys(config.jwt.take(), None)?;
+        let callers = callers(std::mem::take(&mut config.callers), keys.as_deref(), None);
+        let places = Places::new(config.max_in_flight);
+        let kept = Kept { memory, places, writes: Writes::default(), callers, keys };
         let parts = Self::around(kept, shared, client, config);
         parts.announce();
         Ok(parts)
@@ -113,19 +120,21 @@ impl Parts {
             Client::new(&config.monime.wire)?
         };
         config.monime.keyring = config.monime.keyring.adopt(&self.keyring);
+        let keys = keys(config.jwt.take(), self.keys.as_ref())?;
         // From here on nothing fails.
         let memory = self.lookups.memory().clone();
         memory.limit(config.max_in_flight);
         self.shared.gate.set_share(config.budget.share);
         let places = self.terms.places.at_most(config.max_in_flight);
-        let kept = Kept { memory, places, writes: self.terms.writes.clone() };
+        let callers = callers(std::mem::take(&mut config.callers), keys.as_deref(), self.terms.door.callers.as_deref());
+        let kept = Kept { memory, places, writes: self.terms.writes.clone(), callers, keys };
         Ok(Self::around(kept, self.shared.clone(), client, config))
     }
 
     fn around(kept: Kept, shared: Shared, client: Client, config: Config) -> Self {
-        let Kept { memory, places, writes } = kept;
+        let Kept { memory, places, writes, callers, keys } = kept;
         let fixed = Fixed::of(&config);
-        let Config { monime, cache, budget, effective, shutdown, .. } = config;
+        let Config { monime, cache, budget, effective, shutdown, listen, admin, .. } = config;
         let keyring = Arc::new(monime.keyring);
         let settings =
             upstream::Settings { origin: monime.wire.origin, timeouts: monime.timeouts, quota: budget.quota };
@@ -133,7 +142,7 @@ impl Parts {
         let forwards = upstream::forwards(client.clone(), &keyring, &settings, &shared);
         let lookups = Lookups::new(upstream, memory, cache.lifetimes);
         let terms = Terms {
-            door: Door::default(),
+            door: Door { callers, require_header: listen.require_header },
             default_space: monime.default_space,
             spaces: monime.spaces,
             version: monime.version,
@@ -152,6 +161,8 @@ impl Parts {
             terms,
             metrics,
             keyring,
+            operators: operators(admin.keys),
+            keys,
             shutdown,
             shared,
             client,
@@ -187,6 +198,34 @@ impl Parts {
     }
 }
 
+/// The keys of these settings, if there are any; those that are in use already, if they are the same.
+fn keys(settings: Option<Jwt>, in_use: Option<&Arc<Keys>>) -> Result<Option<Arc<Keys>>, NoClient> {
+    let Some(settings) = settings else { return Ok(None) };
+    match in_use.filter(|keys| keys.are_of(&settings)) {
+        Some(keys) => Ok(Some(Arc::clone(keys))),
+        None => Ok(Some(Arc::new(Keys::new(settings)?))),
+    }
+}
+
+/// Those who must prove who they are, if anyone must; whoever was named before goes on with what is used of its rate.
+fn callers(named: Vec<Named>, keys: Option<&Keys>, before: Option<&Callers>) -> Option<Arc<Callers>> {
+    if named.is_empty() {
+        return None;
+    }
+    let callers = Callers::new(named, keys.map(|keys| Arc::clone(&keys.issuer)));
+    Some(Arc::new(match before {
+        Some(before) => callers.adopt(before),
+        None => callers,
+    }))
+}
+
+/// Those who may operate the gateway from elsewhere, if there are keys for that: whoever has one of them.
+fn operators(keys: Vec<Digest>) -> Option<Arc<Callers>> {
+    let policy = Policy { spaces: Vec::new(), operations: Vec::new(), rate: None };
+    let operator = Named { name: "operator".into(), keys, san: Vec::new(), service_accounts: Vec::new(), policy };
+    (!operator.keys.is_empty()).then(|| Arc::new(Callers::new(vec![operator], None)))
+}
+
 /// How many lookups a second callers are paced to. The slowest token's: asking too gently costs seconds, asking too fast
 /// costs everyone behind the token.
 fn rate(keyring: &Keyring, budget: &Budget) -> u32 {
@@ -196,95 +235,4 @@ fn rate(keyring: &Keyring, budget: &Budget) -> u32 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between zero and the limit")]
     let rate = (f64::from(limit) * budget.share) as u32;
     rate
-}
-
-// === impl Current ===
-
-impl Current {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self(ArcSwap::from_pointee(parts))
-    }
-
-    /// How it is to end.
-    pub(crate) fn shutdown(&self) -> Shutdown {
-        self.0.load().shutdown
-    }
-
-    /// Takes on a newer configuration as one piece, or keeps the old one and says why; `serve` is to serve with it from
-    /// then on. Looks at the secrets again in either case: who asks for a reload may mean one of those. It counts once
-    /// all of it is in effect.
-    pub(crate) async fn reload(&self, loaded: Result<Config, Problems>, serve: impl Fn(&Parts)) {
-        let taken_on = loaded.map_err(CannotReload::from).and_then(|config| self.take_on(config, serve));
-        let parts = self.0.load_full();
-        parts.keyring.reread_all().await;
-        parts.pace();
-        match &taken_on {
-            Ok(()) => {
-                tracing::info!("configuration reloaded");
-                parts.announce();
-            }
-            Err(error) => complain(error),
-        }
-        parts.metrics.config_reload(taken_on.is_ok());
-    }
-
-    /// Looks at the secrets as a matter of routine.
-    pub(crate) async fn look(&self) {
-        let parts = self.0.load_full();
-        parts.keyring.look().await;
-        parts.pace();
-    }
-
-    fn take_on(&self, config: Config, serve: impl Fn(&Parts)) -> Result<(), CannotReload> {
-        let level = config.log.level.clone();
-        let newer = self.0.load().reassemble(config)?;
-        log::refilter(&level);
-        serve(&newer);
-        self.0.store(Arc::new(newer));
-        Ok(())
-    }
-}
-
-fn complain(error: &CannotReload) {
-    const KEPT: &str = "configuration not reloaded; the one before stays";
-    match error {
-        CannotReload::Config(problems) => {
-            for problem in problems.iter() {
-                let (key, rule, fix) = (&problem.key, &problem.rule, &problem.fix);
-                tracing::error!(key, source = problem.source, rule, fix, "{KEPT}");
-            }
-        }
-        CannotReload::Client(error) => tracing::error!(%error, "{KEPT}"),
-    }
-}
-
-impl Operated for Current {
-    fn purge(&self, purge: &Purge) -> u64 {
-        self.0.load().lookups.memory().purge(purge)
-    }
-
-    fn measure(&self) {
-        let parts = self.0.load();
-        parts.lookups.memory().sweep();
-        parts.shared.gate.report();
-    }
-
-    fn upstream(&self) -> String {
-        let parts = self.0.load();
-        let breaker = parts.shared.gate.breaker();
-        match parts.lookups.memory().last_landing() {
-            None => format!("not asked yet; breaker {breaker}"),
-            Some((word, ago)) => format!("last answer {word}, {} s ago; breaker {breaker}", ago.as_secs()),
-        }
-    }
-
-    fn credentials(&self) -> Vec<String> {
-        let parts = self.0.load();
-        let health = parts.keyring.health();
-        health.map(|(space, health)| format!("of {}: {health}", redact(space.as_str()))).collect()
-    }
-
-    fn config(&self) -> Bytes {
-        self.0.load().config.to_json().into()
-    }
 }

@@ -97,6 +97,8 @@ pub struct Jwt {
     pub audience: String,
     /// Where the issuer's public keys are.
     pub keys: Jwks,
+    /// Whether the file with the bearer token for them may be readable by everyone on the machine.
+    pub allow_world_readable: bool,
 }
 
 /// Where an issuer's public keys are (a JWK Set, RFC 7517).

@@ -50,13 +50,17 @@ use tokio::time::sleep;
 use admin::{Admin, AdminService, Operated, Readiness};
 use assembly::Current;
 use config::{Config, Problems};
-use server::{Address, HttpService, Listener, Replaceable, Times};
+use server::tls::InvalidTls;
+use server::{Address, HttpService, Listener, Replaceable, Times, Tls};
 
 pub use assembly::{CannotAssemble, Parts};
 
 /// How often secrets are looked at again. Old and new tokens are both good for minutes at least, and orchestrators take
 /// up to one to bring a file; sooner than this it is only a 401 or the operator who knows that a token has changed.
 const LOOK_AT_SECRETS: Duration = Duration::from_secs(5);
+
+/// The permissions of the admin listener's file, if it is a Unix socket: who runs the gateway operates it.
+const ADMIN_SOCKET_MODE: u32 = 0o600;
 
 /// Newer configurations as they are asked for, each read and judged already. Once its sender is gone there are no more.
 pub type Reloads = mpsc::Receiver<Result<Config, Problems>>;
@@ -66,6 +70,7 @@ pub type Reloads = mpsc::Receiver<Result<Config, Problems>>;
 pub struct Monigate {
     listener: Listener,
     admin_listener: Listener,
+    tls: Option<Tls>,
     parts: Parts,
 }
 
@@ -82,6 +87,9 @@ pub enum CannotStart {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The files of `listen.tls` have changed for the worse since the configuration was read.
+    #[error("listen.tls: {0}\n    fix: {fix}", fix = .0.fix())]
+    Tls(#[from] InvalidTls),
     /// A part of it cannot be made.
     #[error(transparent)]
     Assemble(#[from] CannotAssemble),
@@ -104,14 +112,19 @@ impl Monigate {
     /// # Errors
     /// [`CannotStart`], which names the configuration key.
     pub async fn bind(config: Config) -> Result<Self, CannotStart> {
-        let (listen, admin) = (config.listen.address.clone(), config.admin.address.clone());
+        let (listen, admin) = (config.listen.clone(), config.admin.address.clone());
         for warning in config.warnings() {
             tracing::warn!("{warning}");
         }
         let parts = Parts::assemble(config)?;
-        let listener = bind("listen.address", listen).await?;
-        let admin_listener = bind("admin.address", admin).await?;
-        Ok(Self { listener, admin_listener, parts })
+        let tls = listen.tls.map(Tls::new).transpose()?.map(|tls| tls.counting(Arc::clone(&parts.metrics)));
+        let listener = bind("listen.address", listen.address, listen.socket_mode).await?;
+        let listener = match &tls {
+            Some(tls) => listener.with_tls(tls.clone()),
+            None => listener,
+        };
+        let admin_listener = bind("admin.address", admin, ADMIN_SOCKET_MODE).await?;
+        Ok(Self { listener, admin_listener, tls, parts })
     }
 
     /// Where services ask.
@@ -132,14 +145,14 @@ impl Monigate {
     ///
     /// Each of `reloads` is taken on as a whole or refused as a whole, with its reasons in the log.
     pub async fn serve(self, stop: impl Future<Output = ()>, reloads: Reloads) -> Ended {
-        let Self { listener, admin_listener, parts } = self;
+        let Self { listener, admin_listener, tls, parts } = self;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %listener.address(),
             admin = %admin_listener.address(), "serving");
         let readiness = Readiness::default();
         let service = Replaceable::new(stack(&parts));
         let writes = parts.terms.writes.clone();
         let (metrics, tend) = (Arc::clone(&parts.metrics), parts.lookups.memory().clone().tend());
-        let current = Arc::new(Current::new(parts));
+        let current = Arc::new(Current::new(parts, tls));
         let admin = AdminService::new(Admin {
             local: admin_listener.address().is_local(),
             readiness: readiness.clone(),
@@ -167,7 +180,7 @@ impl Monigate {
         let beside = async {
             let operators = server::serve(admin_listener, admin, Times::default(), pending());
             let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
-            tokio::join!(tend, changes, operators).0
+            tokio::join!(tend, changes, current.follow_keys(), operators).0
         };
         let ended = tokio::select! {
             () = requests => Ended::Drained,
@@ -191,8 +204,8 @@ async fn hard_limit(closed: oneshot::Receiver<Duration>) {
     }
 }
 
-async fn bind(key: &'static str, address: Address) -> Result<Listener, CannotStart> {
-    Listener::bind(&address, None).await.map_err(|source| CannotStart::Listen { key, address, source })
+async fn bind(key: &'static str, address: Address, socket_mode: u32) -> Result<Listener, CannotStart> {
+    Listener::bind(&address, Some(socket_mode)).await.map_err(|source| CannotStart::Listen { key, address, source })
 }
 
 /// What callers are served by.

@@ -7,5 +7,6 @@ pub mod log;
 mod metrics;
 mod outcome;
 
+pub use log::causes;
 pub use metrics::Metrics;
 pub use outcome::Outcome;

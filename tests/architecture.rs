@@ -80,7 +80,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tower", ALL),
     ("tracing", ALL),
     // Not `monime`, which is pure: no clock, no I/O.
-    ("tokio", &["secret", "server", "caller", "upstream", "lookup", "gateway", "admin", "sandbox", "lib", "cli"]),
+    (
+        "tokio",
+        &["secret", "server", "caller", "upstream", "lookup", "gateway", "admin", "sandbox", "assembly", "lib", "cli"],
+    ),
     // Connections.
     ("hyper", &["server", "upstream", "sandbox"]),
     ("hyper::client", &["upstream"]),

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use tower::ServiceExt;
 
 use super::*;
+use crate::caller::{Digest, Named, Policy};
 
 #[derive(Debug, Default)]
-struct Remembers(Mutex<Vec<Purge>>);
+struct Remembers(Mutex<Vec<Purge>>, Option<Arc<Callers>>);
 
 impl Operated for Remembers {
     fn purge(&self, purge: &Purge) -> u64 {
@@ -25,6 +26,9 @@ impl Operated for Remembers {
     fn config(&self) -> Bytes {
         "{}".into()
     }
+    fn operators(&self) -> Option<Arc<Callers>> {
+        self.1.clone()
+    }
 }
 
 struct Fixture {
@@ -34,7 +38,11 @@ struct Fixture {
 }
 
 fn fixture(local: bool) -> Fixture {
-    let memory = Arc::new(Remembers::default());
+    operated(local, None)
+}
+
+fn operated(local: bool, operators: Option<Arc<Callers>>) -> Fixture {
+    let memory = Arc::new(Remembers(Mutex::default(), operators));
     let readiness = Readiness::default();
     let admin = Admin {
         local,
@@ -145,5 +153,41 @@ async fn a_page_that_was_rebound_to_this_address_cannot_steer_it() {
     ] {
         let request = Request::builder().uri("/config").header(HOST, host).body(Full::<Bytes>::default()).unwrap();
         assert_eq!(admin.service.clone().oneshot(request).await.unwrap().status(), status, "{host:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_there_are_keys_one_of_them_opens_what_is_not_for_everyone_and_nothing_else_does() {
+    let named = Named {
+        name: "operator".into(),
+        keys: vec![Digest::of(b"mgk_right"), Digest::of(b"mgk_second")],
+        san: Vec::new(),
+        service_accounts: Vec::new(),
+        policy: Policy { spaces: Vec::new(), operations: Vec::new(), rate: None },
+    };
+    let operators = Arc::new(Callers::new(vec![named], None));
+    for local in [false, true] {
+        let fixture = operated(local, Some(Arc::clone(&operators)));
+        let ask = async |authorization: &[&str]| {
+            // By a name that a cluster gives it: it is the key that keeps web pages out here.
+            let mut request = Request::get("/config").header(HOST, "monigate.shop.svc.cluster.local:9090");
+            for value in authorization {
+                request = request.header("authorization", *value);
+            }
+            let answer =
+                fixture.service.clone().oneshot(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+            (answer.status().as_u16(), answer.headers().contains_key(WWW_AUTHENTICATE))
+        };
+        assert_eq!(ask(&["Bearer mgk_right"]).await, (200, false));
+        assert_eq!(ask(&["bearer mgk_second"]).await, (200, false));
+        for wrong in [&[][..], &["Bearer mgk_wrong"], &["Basic mgk_right"], &["Bearer mgk_right", "Bearer mgk_right"]] {
+            assert_eq!(ask(wrong).await, (403, true), "{wrong:?}");
+        }
+        for open in ["/livez", "/metrics"] {
+            assert_eq!(fixture.get(open).await.0, StatusCode::OK, "{open}");
+        }
+        let (status, _) = fixture.ask("POST", "/purge", "application/json", "{\"all\":true}").await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert!(fixture.memory.0.lock().unwrap().is_empty(), "nothing was purged");
     }
 }

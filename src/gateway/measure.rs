@@ -24,7 +24,7 @@ use crate::lookup::X_REQUEST_ID;
 use crate::monime::SpaceId;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
 use crate::telemetry::audit::{self, Asked};
-use crate::telemetry::{Metrics, Outcome};
+use crate::telemetry::{Metrics, Outcome, causes};
 
 /// What nginx writes for a caller that left before its answer.
 const CALLER_LEFT: u16 = 499;
@@ -181,16 +181,4 @@ impl Drop for Measurement {
             self.count(GET_CHECKOUT_SESSION, status, Outcome::Refused, None);
         }
     }
-}
-
-/// An error and what is behind it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }

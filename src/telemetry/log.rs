@@ -58,6 +58,19 @@ pub fn refilter(level: &str) {
     }
 }
 
+/// An error and what is behind it, in one line.
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
+
 /// The process has a subscriber already.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("logging has been started already")]

@@ -45,6 +45,7 @@ pub struct Metrics {
     writes: IntCounterVec,
     config_reloads: IntCounterVec,
     secret_reloads: IntCounterVec,
+    jwks_reloads: IntCounterVec,
     tls_reloads: IntCounterVec,
     /// `monigate_cache_entries`.
     pub cache_entries: IntGauge,
@@ -92,6 +93,7 @@ impl Metrics {
             config_reloads: counters(r, "monigate_config_reloads_total", "Changed configurations that were taken over (ok) or refused (failed).", &["result"])?,
             secret_reloads: counters(r, "monigate_secret_reloads_total", "Changed secrets that were taken over (ok) or refused (failed).", &["result"])?,
             tls_reloads: counters(r, "monigate_tls_reloads_total", "Changed certificates of the listener that were taken over (ok) or refused (failed).", &["result"])?,
+            jwks_reloads: counters(r, "monigate_jwks_reloads_total", "Changed keys for service-account tokens that were taken over (ok) or refused (failed).", &["result"])?,
             cache_entries: gauge(r, "monigate_cache_entries", "Answers kept in memory.")?,
             cache_weight: gauge(r, "monigate_cache_weight_bytes", "What the kept answers cost in memory; bounded by cache.max_size.")?,
             cache_evictions: counter(r, "monigate_cache_evictions_total", "Answers dropped to make room or because their time was over.")?,
@@ -113,6 +115,7 @@ impl Metrics {
         }
         for result in RELOAD_RESULTS {
             metrics.secret_reloads.with_label_values(&[result]);
+            metrics.jwks_reloads.with_label_values(&[result]);
             metrics.tls_reloads.with_label_values(&[result]);
             metrics.config_reloads.with_label_values(&[result]);
         }
@@ -192,6 +195,11 @@ impl Metrics {
     /// refused.
     pub fn tls_reload(&self, taken_over: bool) {
         self.tls_reloads.with_label_values(&[reloaded(taken_over)]).inc();
+    }
+
+    /// Counts one set of keys for service-account tokens that was to change: taken over, or refused.
+    pub fn jwks_reload(&self, taken_over: bool) {
+        self.jwks_reloads.with_label_values(&[reloaded(taken_over)]).inc();
     }
 
     /// Counts one configuration that was to change: taken over, or refused.

@@ -14,7 +14,7 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -119,12 +119,7 @@ fn request(origin: &Origin, forward: Forward) -> Result<Request<Full<Bytes>>, Fa
     let Forward { operation, target, space, version, content_type, idempotency_key, body, .. } = forward;
     // All of them are made of what a request holds; an error here would be a bug of ours.
     let unusable = |error: http::Error| Failure::Internal(Box::new(error));
-    let uri = Uri::builder()
-        .scheme(origin.scheme.clone())
-        .authority(origin.authority.clone())
-        .path_and_query(target)
-        .build()
-        .map_err(unusable)?;
+    let uri = origin.url(target).map_err(unusable)?;
     let method = Method::from_bytes(operation.method.as_bytes()).map_err(|error| unusable(error.into()))?;
     let mut request = Request::builder()
         .method(method)

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 
 /// The one place that requests go to: scheme, host and port, nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +98,17 @@ pub(super) fn is_host(host: &str) -> bool {
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+impl Origin {
+    /// The URL of this path there.
+    ///
+    /// # Errors
+    /// None that is known: both were taken out of URLs.
+    pub fn url(&self, path: impl Into<PathAndQuery>) -> Result<Uri, http::Error> {
+        let (scheme, authority) = (self.scheme.clone(), self.authority.clone());
+        Uri::builder().scheme(scheme).authority(authority).path_and_query(path.into()).build()
+    }
 }
 
 impl fmt::Display for Origin {

@@ -15,7 +15,8 @@ use bytes::{Buf, Bytes};
 use flate2::read::MultiGzDecoder;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
@@ -98,12 +99,9 @@ where
 fn request(origin: &Origin, key: &Key) -> Result<Request<Full<Bytes>>, Failure> {
     // A key is made of what a path segment and a header field hold unescaped; an error here would be a bug of ours.
     let unusable = |error: http::Error| Failure::Internal(Box::new(error));
-    let uri = Uri::builder()
-        .scheme(origin.scheme.clone())
-        .authority(origin.authority.clone())
-        .path_and_query(checkout_session(key.id.as_ref()))
-        .build()
-        .map_err(unusable)?;
+    let path: PathAndQuery =
+        checkout_session(key.id.as_ref()).parse().map_err(|error| unusable(http::Error::from(error)))?;
+    let uri = origin.url(path).map_err(unusable)?;
     Request::builder()
         .method(Method::GET)
         .uri(uri)

@@ -36,8 +36,9 @@ impl Rules<'_> {
         let issuer = self.said("jwt.issuer", raw.issuer.as_deref(), "copy the `iss` of the tokens");
         let audience =
             self.said("jwt.audience", raw.audience.as_deref(), "choose a name for this gateway, such as monigate");
-        let keys = self.jwks(raw, all.security.allow_world_readable_secrets);
-        Some(Some(Jwt { issuer: issuer?, audience: audience?, keys: keys? }))
+        let allow_world_readable = all.security.allow_world_readable_secrets;
+        let keys = self.jwks(raw, allow_world_readable);
+        Some(Some(Jwt { issuer: issuer?, audience: audience?, keys: keys?, allow_world_readable }))
     }
 
     fn said(&mut self, key: &str, text: Option<&str>, fix: &str) -> Option<String> {
