@@ -21,12 +21,14 @@ use super::route::{self, Refused};
 use super::served::Served;
 use crate::lookup::{Lookups, Told};
 use crate::monime::Key;
-use crate::upstream::{Failure, Fetch, Reply};
+use crate::upstream::{Failure, Fetch, Line, Reply};
 
 /// A lookup that memory could not answer.
 #[derive(Debug)]
 pub(super) struct Wanted {
     key: Key,
+    /// Whose line it waits in.
+    line: Line,
     refresh: bool,
     patience: Duration,
 }
@@ -96,7 +98,8 @@ where
         if asked.only_if_cached {
             return Either::Left(ready(Err(Error::Refused(Refused::NotCached))));
         }
-        let wanted = Wanted { key: asked.key.to_owned(), refresh: asked.refresh, patience: asked.patience };
+        let (key, line) = (asked.key.to_owned(), Line::default());
+        let wanted = Wanted { key, line, refresh: asked.refresh, patience: asked.patience };
         let told = self.inner.call(wanted);
         let desk = Arc::clone(&self.desk);
         let (head, _) = request.into_parts();
@@ -135,9 +138,9 @@ where
     }
 
     fn call(&mut self, wanted: Wanted) -> Self::Future {
-        let Wanted { key, refresh, patience } = wanted;
+        let Wanted { key, line, refresh, patience } = wanted;
         let lookups = self.lookups.clone();
-        let told = timeout(patience, lookups.ask(key.clone(), refresh));
+        let told = timeout(patience, lookups.ask(key.clone(), line, refresh));
         Box::pin(async move {
             match told.await {
                 Ok(told) => told.map_err(Error::Lookup),

@@ -70,7 +70,7 @@ where
         let (gate, mut inner) = (self.gate.clone(), self.inner.clone());
         Box::pin(async move {
             fetch.stage.waits();
-            let turn = gate.turn(places, rates, latest).await?;
+            let turn = gate.turn(places, &fetch.interest, rates, latest).await?;
             fetch.stage.sends();
             let result = inner.call(fetch).await;
             turn.ended(&result);

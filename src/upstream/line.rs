@@ -12,4 +12,10 @@ impl Line {
     pub fn of(caller: &Arc<str>) -> Self {
         Self(Some(Arc::clone(caller)))
     }
+
+    /// Whether it is a caller's own.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.0.is_some()
+    }
 }
