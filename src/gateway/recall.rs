@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tower::Service;
 
 use super::Terms;
+use super::admit::HasLine;
 use super::answering;
 use super::rescue::Error;
 use super::route::{self, Refused};
@@ -54,6 +55,14 @@ pub(super) struct Ask<F> {
 }
 
 type Later<T> = BoxFuture<'static, Result<T, Error>>;
+
+// === impl Wanted ===
+
+impl HasLine for Wanted {
+    fn line(&self) -> &Line {
+        &self.line
+    }
+}
 
 // === impl Recall ===
 
