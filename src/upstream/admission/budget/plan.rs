@@ -4,7 +4,6 @@
 //! is made, and who is told.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -16,19 +15,12 @@ impl Budget {
     /// The earliest turn for one more who has everyone before it but those `behind`, and whose window decided that.
     pub(super) fn earliest(
         &mut self,
-        places: &Arc<[Place; 3]>,
+        places: &[Place; 3],
         behind: &BTreeSet<Ticket>,
         now: Instant,
     ) -> (Instant, Scope) {
-        if behind.is_empty() {
-            return self.windows.earliest(places, now);
-        }
         self.unbook(behind);
-        let mut floors = Floors::default();
-        for (_, waiter) in self.waiting.iter().filter(|(ticket, _)| !behind.contains(ticket)) {
-            floors.raise(&waiter.places, waiter.at);
-        }
-        let earliest = self.windows.earliest(places, floors.of(places, now));
+        let earliest = self.windows.earliest(places, now);
         for waiter in behind.iter().filter_map(|ticket| self.waiting.get(ticket)) {
             self.windows.mark(&waiter.places, waiter.at, Kind::Booked);
         }
