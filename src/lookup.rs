@@ -30,7 +30,7 @@ pub use pending::PollAfter;
 
 use crate::monime::{Flaw, Key, KeyRef};
 use crate::telemetry::Outcome;
-use crate::upstream::{Failure, Fetch, Reply};
+use crate::upstream::{Failure, Fetch, Line, Reply};
 use flight::Boarded;
 use landing::{Seat, fly, wait};
 
@@ -113,16 +113,22 @@ where
         Some(Told { answer, outcome: Outcome::Stale, stored: false })
     }
 
-    /// Joins the current flight for `key`, or starts one. With `refresh`, a fresh answer in memory does not do.
+    /// Joins the current flight for `key`, or starts one; either stands in this `line` from now on. With `refresh`, a fresh
+    /// answer in memory does not do.
     ///
     /// Boarding happens in this call, waiting in the returned future. Cancel-safe: dropping it leaves the flight to
     /// those who still wait, and to the store.
     ///
     /// # Panics
     /// Outside a tokio runtime: a flight is a task of its own.
-    pub fn ask(&self, key: Key, refresh: bool) -> impl Future<Output = Result<Told, Arc<Error>>> + Send + use<F> {
+    pub fn ask(
+        &self,
+        key: Key,
+        line: Line,
+        refresh: bool,
+    ) -> impl Future<Output = Result<Told, Arc<Error>>> + Send + use<F> {
         let memory::Inner { store, flights, .. } = self.shared.memory.inner();
-        let boarded = flights.board(key, |key| match refresh {
+        let boarded = flights.board(key, line, |key| match refresh {
             true => None,
             false => store.fresh(key.as_ref(), Instant::now()),
         });

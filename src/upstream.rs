@@ -10,6 +10,7 @@ mod credentials;
 mod deadline;
 mod failure;
 mod forward;
+mod interest;
 mod line;
 mod observe;
 mod origin;
@@ -37,6 +38,7 @@ pub use admission::{Gate, Quota};
 pub use client::{Client, NoClient, Wire};
 pub use failure::{Bound, Failure, Unreachable, Unreadable};
 pub use forward::{Forward, Forwarded, Forwards};
+pub use interest::Interest;
 pub use line::Line;
 pub use origin::{InvalidOrigin, Origin, Timeouts};
 pub use proxy::{InvalidProxy, Proxy, is_exempt};
@@ -63,6 +65,8 @@ pub struct Fetch {
     pub key: Key,
     /// Where it stands, for whoever waits.
     pub stage: Stage,
+    /// Who waits.
+    interest: Interest,
     /// When it was made; its total deadline counts from here.
     began: Instant,
     /// Whether the session was read so lately that others, which were not, may have most of the line.
@@ -85,10 +89,17 @@ pub struct Reply {
 // === impl Fetch ===
 
 impl Fetch {
-    /// A lookup of `key` that begins now.
+    /// A lookup of `key` that begins now, for nobody in particular.
     #[must_use]
     pub fn new(key: Key) -> Self {
-        Self { key, stage: Stage::default(), began: Instant::now(), early: false }
+        let (stage, interest) = (Stage::default(), Interest::default());
+        Self { key, stage, interest, began: Instant::now(), early: false }
+    }
+
+    /// The same, in the lines of those who wait for it.
+    #[must_use]
+    pub fn on_behalf_of(self, interest: Interest) -> Self {
+        Self { interest, ..self }
     }
 
     /// The same; if it is `early`, for a session that was read less than a round of all polled ones ago, only the head of

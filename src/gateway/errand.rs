@@ -28,7 +28,7 @@ use crate::lookup::{self, CACHE_STATUS, Diagnostics, Memory, via};
 use crate::monime::operation::Operation;
 use crate::monime::{Flaw, SpaceId, Version};
 use crate::telemetry::{Metrics, Outcome};
-use crate::upstream::{Failure, Forward, Forwards, Line, Stage};
+use crate::upstream::{Failure, Forward, Forwards, Interest, Line, Stage};
 pub(super) use carried::{Carried, carried};
 pub use write::Writes;
 
@@ -60,6 +60,7 @@ pub(super) struct Errands {
 #[derive(Debug)]
 pub(super) struct Order {
     forward: Forward,
+    line: Line,
     caller: Arc<Caller>,
     patience: Option<Duration>,
     id: RequestId,
@@ -71,7 +72,7 @@ impl Errand<'_> {
     /// What of it outlives the request, whose target this is.
     pub(super) fn order(self, target: &Uri, id: RequestId) -> Order {
         let Self { operation, caller, space, version, carried, patience } = self;
-        let target = target.path_and_query().cloned();
+        let (target, line) = (target.path_and_query().cloned(), Line::of(caller.name()));
         let forward = Forward {
             operation,
             target: target.unwrap_or(PathAndQuery::from_static("/")),
@@ -80,11 +81,11 @@ impl Errand<'_> {
             content_type: carried.content_type,
             idempotency_key: carried.idempotency_key,
             body: Bytes::new(),
-            line: Line::of(caller.name()),
+            interest: Interest::of(line.clone()),
             stage: Stage::default(),
             began: Instant::now(),
         };
-        Order { forward, caller: Arc::clone(caller), patience, id }
+        Order { forward, line, caller: Arc::clone(caller), patience, id }
     }
 }
 
@@ -115,9 +116,9 @@ impl Errands {
     }
 
     async fn read(self, order: Order) -> Result<Served, Kind> {
-        let Order { forward, patience, .. } = order;
+        let Order { forward, line, patience, .. } = order;
         let operation = forward.operation;
-        let place = self.places.take(&forward.line).ok_or(Kind::Overloaded)?;
+        let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         let answered = timeout(patience.unwrap_or(self.patience), self.forwards.oneshot(forward)).await;
         let (head, body) = answered.map_err(|_| Kind::OutOfPatience)?.map_err(failed)?.into_parts();
         match flaw(&head, is_json(&head)) {

@@ -161,9 +161,9 @@ where
     }
 
     fn call(&mut self, wanted: Wanted) -> Self::Future {
-        let Wanted { key, refresh, patience, .. } = wanted;
+        let Wanted { key, line, refresh, patience } = wanted;
         let lookups = self.lookups.clone();
-        let told = timeout(patience, lookups.ask(key.clone(), refresh));
+        let told = timeout(patience, lookups.ask(key.clone(), line, refresh));
         Box::pin(async move {
             match told.await {
                 Ok(told) => told.map_err(|error| Kind::Lookup(error).of(GET_CHECKOUT_SESSION)),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::monime::Key;
+use crate::upstream::{Interest, Line};
 
 /// The current flights; `L` is what landing publishes.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ struct Board<L> {
 #[derive(Debug)]
 struct Flight<L> {
     number: u64,
+    interest: Interest,
     landing: Arc<watch::Sender<Option<L>>>,
 }
 
@@ -55,6 +57,7 @@ pub(super) struct Ticket<L> {
     board: Arc<Mutex<Board<L>>>,
     key: Key,
     number: u64,
+    interest: Interest,
     landing: Arc<watch::Sender<Option<L>>>,
 }
 
@@ -67,10 +70,11 @@ impl<L> Flights<L> {
     }
 
     /// Joins the current flight for `key`; else takes what `reread` finds, since a flight may just have landed; else
-    /// puts a new flight on the board.
-    pub(super) fn board<A>(&self, key: Key, reread: impl FnOnce(&Key) -> Option<A>) -> Boarded<L, A> {
+    /// puts a new flight on the board. Whoever boards, the flight stands in its line, too.
+    pub(super) fn board<A>(&self, key: Key, line: Line, reread: impl FnOnce(&Key) -> Option<A>) -> Boarded<L, A> {
         let mut board = lock(&self.board);
         if let Some(flight) = board.current.get(&key) {
+            flight.interest.add(line);
             return Boarded::Joined(Waiting(flight.landing.subscribe()));
         }
         if let Some(answer) = reread(&key) {
@@ -85,8 +89,10 @@ impl<L> Flights<L> {
         let landing = Arc::new(landing);
         let number = board.next;
         board.next += 1;
-        board.current.insert(key.clone(), Flight { number, landing: Arc::clone(&landing) });
-        Boarded::Leads(Waiting(waiting), Ticket { board: Arc::clone(&self.board), key, number, landing })
+        let interest = Interest::of(line);
+        let flight = Flight { number, interest: interest.clone(), landing: Arc::clone(&landing) };
+        board.current.insert(key.clone(), flight);
+        Boarded::Leads(Waiting(waiting), Ticket { board: Arc::clone(&self.board), key, number, interest, landing })
     }
 
     /// From now on at most so many; those that are under way stay.
@@ -121,6 +127,11 @@ impl<L: Clone> Waiting<L> {
 impl<L> Ticket<L> {
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// On whose behalf it flies.
+    pub(super) fn interest(&self) -> &Interest {
+        &self.interest
     }
 
     /// Resolves when nobody waits for this flight at that moment. Cancel-safe.
@@ -194,7 +205,7 @@ mod tests {
     }
 
     fn lead(flights: &Flights<u8>) -> (Waiting<u8>, Ticket<u8>) {
-        match flights.board(key(), |_| None::<()>) {
+        match flights.board(key(), Line::default(), |_| None::<()>) {
             Boarded::Leads(waiting, ticket) => (waiting, ticket),
             Boarded::Joined(_) | Boarded::Landed(()) | Boarded::Full => panic!("a flight was there already"),
         }
@@ -204,13 +215,25 @@ mod tests {
     async fn everyone_on_a_flight_gets_its_landing() {
         let flights = Flights::new(8);
         let (first, ticket) = lead(&flights);
-        let Boarded::Joined(second) = flights.board(key(), |_| None::<()>) else { panic!("not joined") };
+        let Boarded::Joined(second) = flights.board(key(), Line::default(), |_| None::<()>) else {
+            panic!("not joined")
+        };
         ticket.land(|current| {
             assert!(current);
             7
         });
         assert_eq!((first.landing().await, second.landing().await), (Some(7), Some(7)));
         assert_eq!(flights.count(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_flight_stands_in_the_line_of_everyone_who_boards_it() {
+        let flights = Flights::new(8);
+        let (_first, ticket) = lead(&flights);
+        let line = Line::of(&"second".into());
+        let board = |line: &Line| matches!(flights.board(key(), line.clone(), |_| None::<()>), Boarded::Joined(_));
+        assert!([&line, &Line::default(), &line].into_iter().all(board));
+        assert_eq!(ticket.interest().lines(), [Line::default(), line]);
     }
 
     #[tokio::test]
@@ -242,7 +265,9 @@ mod tests {
         assert!(!ticket.give_up(), "someone waits");
         drop(first);
         ticket.deserted().await;
-        let Boarded::Joined(second) = flights.board(key(), |_| None::<()>) else { panic!("not joined") };
+        let Boarded::Joined(second) = flights.board(key(), Line::default(), |_| None::<()>) else {
+            panic!("not joined")
+        };
         assert!(!ticket.give_up(), "someone came back");
         drop(second);
         assert!(ticket.give_up());
@@ -254,7 +279,7 @@ mod tests {
     #[test]
     fn what_landed_while_waiting_for_the_lock_is_taken() {
         let flights = Flights::<u8>::new(8);
-        assert!(matches!(flights.board(key(), |_| Some("landed")), Boarded::Landed("landed")));
+        assert!(matches!(flights.board(key(), Line::default(), |_| Some("landed")), Boarded::Landed("landed")));
         assert_eq!(flights.count(), (0, 0));
     }
 
@@ -262,9 +287,12 @@ mod tests {
     async fn flights_are_bounded_also_those_that_were_grounded_and_room_comes_back() {
         let flights = Flights::<u8>::new(1);
         let (_waiting, ticket) = lead(&flights);
-        assert!(matches!(flights.board(key(), |_| None::<()>), Boarded::Joined(_)), "joining needs no room");
+        assert!(
+            matches!(flights.board(key(), Line::default(), |_| None::<()>), Boarded::Joined(_)),
+            "joining needs no room"
+        );
         flights.ground(|_| true);
-        assert!(matches!(flights.board(key(), |_| None::<()>), Boarded::Full));
+        assert!(matches!(flights.board(key(), Line::default(), |_| None::<()>), Boarded::Full));
         drop(ticket);
         lead(&flights);
     }

@@ -68,7 +68,8 @@ where
 {
     let key = ticket.key().clone();
     let memory = shared.memory.inner();
-    let lookup = Fetch::new(key.clone()).early(memory.pending.is_early(&key, Instant::now()));
+    let early = memory.pending.is_early(&key, Instant::now());
+    let lookup = Fetch::new(key.clone()).early(early).on_behalf_of(ticket.interest().clone());
     let Some((reply, asked_at)) = ask(&shared.fetch, lookup, &ticket).await else { return };
     let answered = reply.map_err(Error::Failed).and_then(|reply| judged(&shared, &key, reply, asked_at));
     match &answered {

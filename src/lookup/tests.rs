@@ -47,11 +47,11 @@ impl Memory {
     }
 
     fn ask(&self, key: &Key) -> Asking {
-        patient(self.lookups.ask(key.clone(), false))
+        patient(self.lookups.ask(key.clone(), Line::default(), false))
     }
 
     fn refresh(&self, key: &Key) -> Asking {
-        patient(self.lookups.ask(key.clone(), true))
+        patient(self.lookups.ask(key.clone(), Line::default(), true))
     }
 
     /// The status that memory holds for `key`, as a word.

@@ -68,7 +68,7 @@ where
         let (gate, mut inner) = (self.gate.clone(), self.inner.clone());
         Box::pin(async move {
             request.stage().waits();
-            let turn = gate.turn(places, rates, latest).await?;
+            let turn = gate.turn(places, request.interest(), rates, latest).await?;
             request.stage().sends();
             let result = inner.call(request).await;
             turn.ended(&result);

@@ -3,7 +3,7 @@
 use http::{HeaderMap, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::{Fetch, Forward, Reply, Stage};
+use super::{Fetch, Forward, Interest, Reply, Stage};
 use crate::monime::SpaceId;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
 
@@ -17,6 +17,8 @@ pub(super) trait Asks {
     fn operation(&self) -> &'static str;
     /// The space it is for.
     fn space(&self) -> &SpaceId;
+    /// On whose behalf it is made.
+    fn interest(&self) -> &Interest;
     /// Where it stands.
     fn stage(&self) -> &Stage;
     /// When it was made.
@@ -42,6 +44,10 @@ impl Asks for Fetch {
         &self.key.space
     }
 
+    fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
     fn stage(&self) -> &Stage {
         &self.stage
     }
@@ -62,6 +68,10 @@ impl Asks for Forward {
 
     fn space(&self) -> &SpaceId {
         &self.space
+    }
+
+    fn interest(&self) -> &Interest {
+        &self.interest
     }
 
     fn stage(&self) -> &Stage {

@@ -24,7 +24,7 @@ use tower::{BoxError, Service};
 
 use super::credentials::SentWith;
 use super::failure::{Bound, Failure, Unreadable};
-use super::line::Line;
+use super::interest::Interest;
 use super::origin::{Origin, Timeouts};
 use super::read::NAME;
 use super::stage::Stage;
@@ -54,8 +54,8 @@ pub struct Forward {
     pub idempotency_key: Option<HeaderValue>,
     /// Its body, whole.
     pub body: Bytes,
-    /// Whose line it waits in.
-    pub line: Line,
+    /// On whose behalf it is made.
+    pub interest: Interest,
     /// Where it stands, for whoever waits.
     pub stage: Stage,
     /// When it was made; how long it may wait for its turn counts from here.

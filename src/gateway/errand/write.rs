@@ -76,7 +76,7 @@ impl Errands {
     where
         B: HttpBody<Data: Send, Error: Into<BoxError>> + Send,
     {
-        let Order { mut forward, caller, patience, id } = order;
+        let Order { mut forward, line, caller, patience, id } = order;
         let asked = Asked {
             caller: Some(caller.name().as_ref()),
             operation: forward.operation.id,
@@ -84,7 +84,7 @@ impl Errands {
             request_id: id.as_str(),
         };
         let audit = Write::new(asked, Arc::clone(caller.name()), Arc::clone(&self.metrics));
-        let place = self.places.take(&forward.line).ok_or(Kind::Overloaded)?;
+        let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         if forward.operation.has_body() {
             forward.body = carried::whole(body).await.map_err(Kind::Refused)?;
         }

@@ -64,7 +64,7 @@ async fn memory_stays_within_its_bound_and_drops_what_was_used_least_lately() {
     );
     let keys: Vec<Key> = (0..1000).map(|number| key(&format!("scs-{number}"))).collect();
     for key in &keys {
-        patient(lookups.ask(key.clone(), false)).await.unwrap();
+        patient(lookups.ask(key.clone(), Line::default(), false)).await.unwrap();
     }
     lookups.memory().sweep();
     let (entries, weight) =

@@ -161,7 +161,7 @@ impl World {
         };
         // Half a second keeps deadlines apart from landings, which come at whole ones.
         let patience = Duration::from_millis(patience * 1000 + 500);
-        let asking = timeout(patience, self.real.lookups.ask(self.keys[key].clone(), refresh));
+        let asking = timeout(patience, self.real.lookups.ask(self.keys[key].clone(), Line::default(), refresh));
         self.waiters.push(Waiter { task: tokio::spawn(asking), on, deadline: Instant::now() + patience });
     }
 

@@ -1,15 +1,17 @@
 //! The window budgets: when a call's turn comes, so that Monime's limits hold in every second, whoever counts it.
 //!
-//! Three nested places per call, each with a window, and a turn in all three or in none. First come, first served, with
-//! moments that are known at once: whoever joins is told when its turn comes, or that this is too late. Whoever came
-//! before is never delayed by it; whoever is held up by its own space or token holds up nobody else.
+//! Three nested places per call, each with a window, and a turn in all three or in none. Callers have lines, which are
+//! served in turn, each first come, first served, with moments that are known at once: whoever joins is told when its turn
+//! comes, or that this is too late. Whoever is before it in that order is never delayed by it; whoever is held up by its
+//! own space or token holds up nobody else.
 //!
 //! Pure: `now` is passed in. Refuses to sleep, to wake anyone, to count and to log: that is its layer's.
 
 mod lateness;
+mod order;
 mod place;
+mod plan;
 mod share;
-
 mod window;
 
 use std::collections::BTreeMap;
@@ -19,10 +21,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::monime::Rates;
+use crate::upstream::Line;
 pub(in crate::upstream) use place::{Places, Scope};
 
 use lateness::Lateness;
-use place::{Floors, Place, Windows};
+use order::Order;
+use place::{Place, Windows};
 use window::{Kind, Window};
 
 /// A place nobody used for so long is forgotten: longer than any width with a limit worth having.
@@ -61,7 +65,8 @@ pub(in crate::upstream) struct Budget {
     lateness: Lateness,
     /// Calls that were sent and are not answered yet.
     under_way: BTreeMap<Ticket, UnderWay>,
-    line: BTreeMap<Ticket, Waiter>,
+    waiting: BTreeMap<Ticket, Waiter>,
+    order: Order,
     next: u64,
     /// How often everyone in line had to look again.
     changes: u64,
@@ -109,7 +114,8 @@ impl Budget {
             windows: Windows::default(),
             lateness: Lateness::default(),
             under_way: BTreeMap::new(),
-            line: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            order: Order::default(),
             next: 0,
             changes: 0,
             grows_at: None,
@@ -127,7 +133,8 @@ impl Budget {
         self.changes += 1;
     }
 
-    /// Stands in line, and is given a turn, which comes when [`Budget::take`] says.
+    /// Stands in the one of these lines in which it is served first, and is given a turn, which comes when
+    /// [`Budget::take`] says. Those behind it may have to wait for a turn longer.
     ///
     /// # Errors
     ///
@@ -135,30 +142,44 @@ impl Budget {
     pub(in crate::upstream) fn join(
         &mut self,
         places: &Places,
+        lines: &[Line],
         rates: Rates,
         now: Instant,
         latest: Instant,
     ) -> Result<Ticket, TooLate> {
         self.grow(now);
+        let line = self.order.best(&places.token, lines).cloned().unwrap_or_default();
+        let token = Arc::clone(&places.token);
         let places = Arc::new(places.each());
         self.open(&places, rates, now);
-        let (at, scope) = self.windows.earliest(&places, now);
+        let (at, scope) = self.earliest(&places, &self.order.behind(&token, &line), now);
         if at > latest {
             return Err(TooLate { at, scope });
         }
         self.windows.mark(&places, at, Kind::Booked);
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.line.insert(ticket, Waiter { places, at, scope });
+        self.waiting.insert(ticket, Waiter { places, at, scope });
+        let moved = self.order.join(ticket, &token, &line);
+        self.replan(&moved, now);
         Ok(ticket)
+    }
+
+    /// Stands in the one of these lines in which it is served first, if that is sooner than where it stands: somebody of
+    /// that line waits for it as well.
+    pub(in crate::upstream) fn advance(&mut self, ticket: Ticket, lines: &[Line], now: Instant) {
+        self.grow(now);
+        let moved = self.order.advance(ticket, lines);
+        self.replan(&moved, now);
     }
 
     /// Gives a place in line back, and everyone who can moves up. Nothing happens if its turn was taken or given back.
     pub(in crate::upstream) fn leave(&mut self, ticket: Ticket, now: Instant) {
-        if let Some(waiter) = self.line.remove(&ticket) {
+        if let Some(waiter) = self.waiting.remove(&ticket) {
             self.windows.unbook(&waiter.places, waiter.at);
             self.grow(now);
-            self.move_up(now);
+            let moved = self.order.leave(ticket);
+            if moved.is_empty() { self.move_up(now) } else { self.replan(&moved, now) }
         }
     }
 
@@ -175,13 +196,15 @@ impl Budget {
         if !self.fits(ticket, now) {
             self.plan(now);
         }
-        match self.line.get(&ticket) {
+        let waiter = match self.waiting.get(&ticket) {
             Some(waiter) if waiter.at > now => return Err(waiter.at),
-            Some(_) | None => {}
-        }
-        Ok(self.line.remove(&ticket).map(|waiter| {
+            Some(_) | None => self.waiting.remove(&ticket),
+        };
+        Ok(waiter.map(|waiter| {
             self.windows.unbook(&waiter.places, waiter.at);
             self.windows.mark(&waiter.places, now, Kind::Sent);
+            let moved = self.order.take(ticket);
+            self.replan(&moved, now);
             let call = UnderWay { places: waiter.places, sent_at: now, counts_from: now };
             self.under_way.insert(ticket, call);
             waiter.scope
@@ -235,7 +258,7 @@ impl Budget {
 
     /// How many are in line.
     pub(in crate::upstream) fn waiting(&self) -> usize {
-        self.line.len()
+        self.waiting.len()
     }
 
     /// The smallest share in force in this scope.
@@ -248,62 +271,6 @@ impl Budget {
     /// Whether some place of this scope is paused.
     pub(in crate::upstream) fn paused(&self, scope: Scope, now: Instant) -> bool {
         self.windows.of(scope).any(|window| window.is_paused(now))
-    }
-
-    /// Whether this turn has come and can be taken as planned: the ones before it are not late themselves, and it is
-    /// not so late that it would be in the way of others.
-    fn fits(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let Some(waiter) = self.line.get(&ticket) else { return true };
-        if waiter.at > now {
-            return true;
-        }
-        if self.line.range(..ticket).any(|(_, before)| before.at < now) {
-            return false;
-        }
-        self.windows.unbook(&waiter.places, waiter.at);
-        let (at, _) = self.windows.earliest(&waiter.places, now);
-        self.windows.mark(&waiter.places, waiter.at, Kind::Booked);
-        at == now
-    }
-
-    /// Gives everyone a new turn, in order of arrival.
-    fn plan(&mut self, now: Instant) {
-        for window in self.windows.0.values_mut() {
-            window.unbook_all();
-            window.prune(now);
-        }
-        let mut floors = Floors::default();
-        let mut moved_up = false;
-        for waiter in self.line.values_mut() {
-            let (at, _) = self.windows.earliest(&waiter.places, floors.of(&waiter.places, now));
-            self.windows.mark(&waiter.places, at, Kind::Booked);
-            floors.raise(&waiter.places, at);
-            moved_up |= at < waiter.at;
-            waiter.at = at;
-        }
-        self.changes += u64::from(moved_up);
-    }
-
-    /// Lets everyone who can have an earlier turn have it, in order of arrival, until nobody can. Unlike a new plan it
-    /// makes nobody's turn later: one who moves up takes only what is nobody's.
-    fn move_up(&mut self, now: Instant) {
-        loop {
-            let mut floors = Floors::default();
-            let mut moved_up = false;
-            for waiter in self.line.values_mut().filter(|waiter| waiter.at > now) {
-                self.windows.unbook(&waiter.places, waiter.at);
-                let (at, _) = self.windows.earliest(&waiter.places, floors.of(&waiter.places, now));
-                self.windows.mark(&waiter.places, at, Kind::Booked);
-                floors.raise(&waiter.places, at);
-                moved_up |= at < waiter.at;
-                waiter.at = at;
-            }
-            self.changes += u64::from(moved_up);
-            // Where all have the same places, everyone has moved up before anyone looks again.
-            if !moved_up || floors.len() < 2 {
-                return;
-            }
-        }
     }
 
     /// Lets the shares grow whose time has come.

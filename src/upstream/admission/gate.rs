@@ -14,9 +14,9 @@ use super::breaker::{Breaker, Change, Permit, State, Verdict};
 use super::budget::{Budget, Places, Scope, Ticket, TooLate};
 use crate::monime::{RATE_LIMIT_HEADER, Rates, TokenKind};
 use crate::telemetry::Metrics;
-use crate::upstream::Failure;
 use crate::upstream::asking::Answers;
 use crate::upstream::retry_after::retry_after;
+use crate::upstream::{Failure, Interest, Line};
 
 /// Which limit was reached, as Monime says it.
 const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
@@ -135,9 +135,17 @@ impl Gate {
         self.lock().breaker.state().as_str()
     }
 
-    /// Waits for a turn, which comes at `latest` or before. Cancel-safe: dropping it gives the place back.
-    pub(super) async fn turn(&self, places: Places, rates: Rates, latest: Instant) -> Result<Turn, Failure> {
-        let mut queued = self.join(&places, rates, latest)?;
+    /// Waits for a turn, which comes at `latest` or before, in the best of the lines of those who are interested.
+    /// Cancel-safe: dropping it gives the place back.
+    pub(super) async fn turn(
+        &self,
+        places: Places,
+        interest: &Interest,
+        rates: Rates,
+        latest: Instant,
+    ) -> Result<Turn, Failure> {
+        let mut lines = interest.follow();
+        let mut queued = self.join(&places, &lines.now(), rates, latest)?;
         loop {
             // Asked for before looking, so that what moves in between is not missed.
             let moved = self.0.moved.notified();
@@ -145,24 +153,33 @@ impl Gate {
                 Look::Sent(ticket, permit, sent_at) => {
                     return Ok(Turn { gate: self.clone(), places, ticket, sent_at, permit: Some(permit) });
                 }
+                // Who goes later for somebody else's sake is not woken for it, but looks in vain and is told then.
                 Look::NotBefore(moment) => tokio::select! {
                     () = sleep_until(moment) => {}
                     () = moved => {}
+                    lines = lines.more() => self.advance(&queued, &lines),
                 },
             }
         }
     }
 
-    fn join(&self, places: &Places, rates: Rates, latest: Instant) -> Result<Queued<'_>, Failure> {
+    fn join(&self, places: &Places, lines: &[Line], rates: Rates, latest: Instant) -> Result<Queued<'_>, Failure> {
         self.with(|machines, now| {
             machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
             // A turn that is there at once is never too late: whoever asks first would else be refused where no time is
             // left for waiting.
-            match machines.budget.join(places, rates, now, latest.max(now)) {
+            match machines.budget.join(places, lines, rates, now, latest.max(now)) {
                 Ok(ticket) => Ok(Queued { gate: self, ticket: Some(ticket), since: now }),
                 Err(late) => Err(self.exhausted(late, now)),
             }
         })
+    }
+
+    /// More wait for it, so its turn may come sooner.
+    fn advance(&self, queued: &Queued<'_>, lines: &[Line]) {
+        if let Some(ticket) = queued.ticket {
+            self.with(|machines, now| machines.budget.advance(ticket, lines, now));
+        }
     }
 
     /// Takes the turn if it has come.

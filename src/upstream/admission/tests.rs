@@ -10,13 +10,13 @@ use tokio::time::{Instant, advance};
 use tower::{ServiceExt, service_fn};
 
 use super::*;
-use crate::lookup::tests::scripted::{key, metric};
+use crate::lookup::tests::scripted::{key, limits, metric, never_stale, ttl};
+use crate::lookup::{Lookups, Memory};
 use crate::monime::Rates;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
 use crate::secret::{Secret, Source};
 use crate::telemetry::Metrics;
-use crate::upstream::Unreachable;
-use crate::upstream::{Fetch, Reply};
+use crate::upstream::{Fetch, Interest, Line, Reply, Unreachable};
 
 const WIDTH: Duration = Duration::from_millis(1050);
 
@@ -68,6 +68,12 @@ impl World {
         tokio::spawn(self.layer.clone().oneshot(Fetch::new(key("scs-1"))))
     }
 
+    /// In the line of this caller.
+    fn ask_in(&self, caller: &str) -> tokio::task::JoinHandle<Result<Reply, Failure>> {
+        let fetch = Fetch::new(key("scs-1")).on_behalf_of(Interest::of(line(caller)));
+        tokio::spawn(self.layer.clone().oneshot(fetch))
+    }
+
     async fn asked(&self) -> Result<Reply, Failure> {
         self.ask().await.unwrap()
     }
@@ -100,6 +106,10 @@ async fn say(said: Said) -> Result<Reply, Failure> {
         Said::Broken => Err(Failure::Unreachable(Unreachable::NotConnected, "refused".into())),
         Said::Nothing => std::future::pending().await,
     }
+}
+
+fn line(caller: &str) -> Line {
+    Line::of(&caller.into())
 }
 
 /// Lets every task run until it waits.
@@ -169,6 +179,69 @@ async fn what_was_looked_up_of_late_leaves_most_of_the_line_to_what_was_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_callers_only_request_does_not_wait_for_anothers_flood() {
+    let world = World::new(Duration::from_secs(30));
+    let flood: Vec<_> = (0..50).map(|_| world.ask_in("many")).collect();
+    settle().await;
+    let began = Instant::now();
+    assert!(world.ask_in("one").await.unwrap().is_ok());
+    assert_eq!(began.elapsed().as_millis() / WIDTH.as_millis(), 1, "the first window was full already");
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_to_make_way_for_longer_than_it_waits_is_told_when_its_turn_should_have_come() {
+    let world = World::new(2 * WIDTH);
+    let flood: Vec<_> = (0..15).map(|_| world.ask_in("many")).collect();
+    settle().await;
+    let began = Instant::now();
+    // They take turns with the ten who wait, the last five of whom would come a window later than they were promised.
+    let others: Vec<_> = (0..5).map(|_| world.ask_in("others")).collect();
+    settle().await;
+    assert_eq!(world.gauge("monigate_budget_waiting", &[]), 15);
+    let told: Vec<_> = join_all(flood).await.into_iter().map(Result::unwrap).collect();
+    let refused = |told: &Result<Reply, Failure>| matches!(told, Err(Failure::Exhausted { .. }));
+    assert!(told[..10].iter().all(Result::is_ok) && told[10..].iter().all(refused));
+    assert!(began.elapsed() <= 2 * WIDTH + Duration::from_millis(1), "not left to sleep: {:?}", began.elapsed());
+    assert!(join_all(others).await.into_iter().all(|told| told.unwrap().is_ok()));
+    assert_eq!(world.gauge("monigate_budget_waiting", &[]), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_another_caller_joins_goes_when_one_of_its_own_would() {
+    let world = World::new(Duration::from_secs(30));
+    let flood: Vec<_> = (0..50).map(|_| world.ask_in("many")).collect();
+    let interest = Interest::of(line("many"));
+    let fetch = Fetch::new(key("scs-1")).on_behalf_of(interest.clone());
+    let joined = tokio::spawn(world.layer.clone().oneshot(fetch));
+    settle().await;
+    let began = Instant::now();
+    // Neither of them has to be told anything else for it.
+    interest.add(line("many"));
+    interest.add(line("one"));
+    assert!(joined.await.unwrap().is_ok());
+    assert_eq!(began.elapsed().as_millis() / WIDTH.as_millis(), 1);
+    assert_eq!(world.gauge("monigate_budget_waiting", &[]), 50 - 9, "nobody lost a place over it");
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
+    settle().await;
+    assert_eq!(world.gauge("monigate_budget_waiting", &[]), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_joins_a_flight_in_a_long_line_does_not_wait_for_that_line() {
+    let world = World::new(Duration::from_secs(30));
+    let memory = Memory::new(limits(1 << 20), Arc::clone(&world.metrics));
+    let lookups = Lookups::new(world.layer.clone(), memory, never_stale(ttl()));
+    let ask = |session: usize, caller| lookups.ask(key(&format!("scs-{session}")), line(caller), false);
+    let flood: Vec<_> = (0..50).map(|session| tokio::spawn(ask(session, "many"))).collect();
+    settle().await;
+    let began = Instant::now();
+    let _ = ask(49, "one").await;
+    assert_eq!(began.elapsed().as_millis() / WIDTH.as_millis(), 1);
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_429_pauses_everyone_and_refuses_who_cannot_wait_that_long() {
     let world = World::new(Duration::from_secs(2));
     let waiting: Vec<_> = (0..6).map(|_| world.ask()).collect();
@@ -192,7 +265,7 @@ async fn a_429_pauses_everyone_and_refuses_who_cannot_wait_that_long() {
 async fn who_was_promised_a_turn_that_a_pause_takes_away_is_told_at_once() {
     let world = World::new(Duration::from_millis(1500));
     let latest = Instant::now() + Duration::from_millis(1500);
-    let turn = world.gate.turn(places(), Rates::TEST, latest).await.map_err(drop).unwrap();
+    let turn = world.gate.turn(places(), &Interest::default(), Rates::TEST, latest).await.map_err(drop).unwrap();
     assert!(join_all((0..4).map(|_| world.ask())).await.into_iter().all(|told| told.unwrap().is_ok()));
     let promised = world.ask();
     settle().await;

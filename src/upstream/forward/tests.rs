@@ -24,7 +24,7 @@ fn forward(operation: &str, target: &str, body: &'static str) -> Forward {
         content_type: (!body.is_empty()).then_some(HeaderValue::from_static("application/json")),
         idempotency_key: (!body.is_empty()).then_some(HeaderValue::from_static("key-1")),
         body: body.into(),
-        line: Line::default(),
+        interest: Interest::default(),
         stage: Stage::default(),
         began: Instant::now(),
     }

@@ -43,8 +43,8 @@ pub(super) enum Place {
 #[derive(Debug, Default)]
 pub(super) struct Windows(pub(super) HashMap<Place, Window>);
 
-/// The moments of the last of each kind in line. Those with the same places have their turns in order of arrival, so
-/// a search need not begin before; without it a line would be searched anew for everyone in it.
+/// The moments of the last of each kind in line. Those with the same places have their turns in their order, so a
+/// search need not begin before; without it a line would be searched anew for everyone in it.
 #[derive(Debug, Default)]
 pub(super) struct Floors(HashMap<Arc<[Place; 3]>, Instant>);
 
@@ -154,10 +154,11 @@ impl Floors {
     }
 
     pub(super) fn of(&self, places: &Arc<[Place; 3]>, now: Instant) -> Instant {
-        self.0.get(places).copied().unwrap_or(now)
+        // The last one may be late itself.
+        self.0.get(places).map_or(now, |last| now.max(*last))
     }
 
     pub(super) fn raise(&mut self, places: &Arc<[Place; 3]>, at: Instant) {
-        self.0.insert(Arc::clone(places), at);
+        self.0.entry(Arc::clone(places)).and_modify(|last| *last = at.max(*last)).or_insert(at);
     }
 }

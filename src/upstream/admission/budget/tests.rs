@@ -1,10 +1,12 @@
 //! The promises of the budget: one by one, against a model that counts everything, and with five gateways on one token.
 
 mod gateways;
+mod lines;
 mod model;
 
 use super::*;
 use crate::monime::SpaceId;
+use crate::upstream::Line;
 
 const SPACES: [&str; 3] = ["spc-a", "spc-b", "spc-c"];
 const FAR: Duration = Duration::from_secs(86_400);
@@ -12,6 +14,11 @@ const WIDTH: Duration = Duration::from_millis(1050);
 
 fn places(token: &str, space: usize) -> Places {
     Places { token: token.into(), operation: "get", space: SpaceId::parse(SPACES[space]).unwrap() }
+}
+
+/// The line of a caller, by its number.
+fn caller(number: usize) -> Line {
+    Line::of(&format!("caller-{number}").into())
 }
 
 impl Budget {
@@ -24,7 +31,7 @@ impl Budget {
 
     /// When a turn comes; none if it was taken or given back.
     fn moment(&self, ticket: Ticket) -> Option<Instant> {
-        self.line.get(&ticket).map(|waiter| waiter.at)
+        self.waiting.get(&ticket).map(|waiter| waiter.at)
     }
 }
 
@@ -37,19 +44,19 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// A budget, and somebody who joins it without ever losing patience.
-struct Line {
+struct Crowd {
     budget: Budget,
     rates: Rates,
     now: Instant,
 }
 
-impl Line {
+impl Crowd {
     fn new(rates: Rates) -> Self {
         Self { budget: Budget::new(1.0), rates, now: Instant::now() }
     }
 
     fn join(&mut self, space: usize) -> Ticket {
-        self.budget.join(&places("token", space), self.rates, self.now, self.now + FAR).unwrap()
+        self.budget.join(&places("token", space), &[], self.rates, self.now, self.now + FAR).unwrap()
     }
 
     /// How long from now until its turn.
@@ -76,7 +83,7 @@ impl Line {
 
 #[test]
 fn a_turn_comes_when_the_oldest_call_has_left_the_window() {
-    let mut line = Line::new(rates(2, 9, 9));
+    let mut line = Crowd::new(rates(2, 9, 9));
     line.send(0);
     line.now += millis(100);
     line.send(0);
@@ -88,10 +95,10 @@ fn a_turn_comes_when_the_oldest_call_has_left_the_window() {
 #[test]
 fn who_would_come_too_late_is_told_the_moment_and_the_scope_and_changes_nothing() {
     for (limits, scope) in [((1, 9, 9), Scope::Endpoint), ((9, 1, 9), Scope::Token), ((9, 9, 1), Scope::Space)] {
-        let mut line = Line::new(rates(limits.0, limits.1, limits.2));
+        let mut line = Crowd::new(rates(limits.0, limits.1, limits.2));
         line.send(0);
         let latest = line.now + WIDTH - millis(1);
-        let refused = line.budget.join(&places("token", 0), line.rates, line.now, latest);
+        let refused = line.budget.join(&places("token", 0), &[], line.rates, line.now, latest);
         assert_eq!(refused, Err(TooLate { at: line.now + WIDTH, scope }));
         assert_eq!(line.budget.waiting(), 0);
         let next = line.join(0);
@@ -102,7 +109,7 @@ fn who_would_come_too_late_is_told_the_moment_and_the_scope_and_changes_nothing(
 
 #[test]
 fn a_full_space_holds_up_no_other_space() {
-    let mut line = Line::new(rates(3, 9, 1));
+    let mut line = Crowd::new(rates(3, 9, 1));
     line.send(0);
     let held = line.join(0);
     let other = line.join(1);
@@ -111,7 +118,7 @@ fn a_full_space_holds_up_no_other_space() {
 
 #[test]
 fn who_leaves_lets_those_behind_move_up_and_the_version_tells() {
-    let mut line = Line::new(rates(1, 9, 9));
+    let mut line = Crowd::new(rates(1, 9, 9));
     line.send(0);
     let waiting: Vec<Ticket> = (0..3).map(|_| line.join(0)).collect();
     let before = line.budget.changes();
@@ -126,7 +133,7 @@ fn who_leaves_lets_those_behind_move_up_and_the_version_tells() {
 
 #[test]
 fn of_several_that_are_due_the_first_goes_first_whoever_asks_first() {
-    let mut line = Line::new(rates(1, 9, 9));
+    let mut line = Crowd::new(rates(1, 9, 9));
     let (first, second) = (line.join(0), line.join(0));
     line.now += 3 * WIDTH;
     assert_eq!(line.budget.send(second, line.now), Err(line.now + WIDTH));
@@ -136,7 +143,7 @@ fn of_several_that_are_due_the_first_goes_first_whoever_asks_first() {
 
 #[test]
 fn a_429_pauses_its_scope_and_then_calls_go_one_by_one() {
-    let mut line = Line::new(rates(20, 80, 500));
+    let mut line = Crowd::new(rates(20, 80, 500));
     line.send(0);
     let waiting: Vec<Ticket> = (0..3).map(|_| line.join(1)).collect();
     let told = line.throttle(None, line.now);
@@ -152,7 +159,7 @@ fn a_429_pauses_its_scope_and_then_calls_go_one_by_one() {
 
 #[test]
 fn a_paused_space_holds_up_no_other_space() {
-    let mut line = Line::new(rates(20, 80, 500));
+    let mut line = Crowd::new(rates(20, 80, 500));
     line.send(0);
     line.throttle(Some(Scope::Space), line.now);
     let (held, other) = (line.join(0), line.join(1));
@@ -161,7 +168,7 @@ fn a_paused_space_holds_up_no_other_space() {
 
 #[test]
 fn calls_that_were_sent_before_the_cut_do_not_cut_again() {
-    let mut line = Line::new(rates(20, 80, 500));
+    let mut line = Crowd::new(rates(20, 80, 500));
     let sent_at = line.now;
     line.send(0);
     line.now += millis(50);
@@ -178,7 +185,7 @@ fn calls_that_were_sent_before_the_cut_do_not_cut_again() {
 
 #[test]
 fn a_share_regrows_gently_then_by_five_percent_and_is_full_again() {
-    let mut line = Line::new(rates(20, 80, 500));
+    let mut line = Crowd::new(rates(20, 80, 500));
     line.send(0);
     line.throttle(None, line.now);
     let mut after = |seconds| line.budget.share(Scope::Endpoint, line.now + Duration::from_secs(seconds));
@@ -193,7 +200,7 @@ fn a_share_regrows_gently_then_by_five_percent_and_is_full_again() {
 
 #[test]
 fn what_regrew_lets_those_who_wait_move_up() {
-    let mut line = Line::new(rates(1, 9, 9));
+    let mut line = Crowd::new(rates(1, 9, 9));
     line.send(0);
     line.throttle(None, line.now);
     let waiting: Vec<Ticket> = (0..20).map(|_| line.join(0)).collect();
@@ -205,7 +212,7 @@ fn what_regrew_lets_those_who_wait_move_up() {
 
 #[test]
 fn a_share_is_never_cut_to_nothing() {
-    let mut line = Line::new(rates(20, 80, 500));
+    let mut line = Crowd::new(rates(20, 80, 500));
     for _ in 0..200 {
         line.throttle(None, line.now);
         line.now += millis(1);
@@ -215,7 +222,7 @@ fn a_share_is_never_cut_to_nothing() {
 
 #[test]
 fn a_smaller_share_counts_against_what_was_sent_before() {
-    let mut line = Line::new(rates(4, 9, 90));
+    let mut line = Crowd::new(rates(4, 9, 90));
     for _ in 0..4 {
         line.send(0);
         line.now += millis(10);
@@ -227,7 +234,7 @@ fn a_smaller_share_counts_against_what_was_sent_before() {
 
 #[test]
 fn a_limit_may_change_while_others_wait() {
-    let mut line = Line::new(rates(1, 9, 9));
+    let mut line = Crowd::new(rates(1, 9, 9));
     line.send(0);
     let waiting = [line.join(0), line.join(0)];
     line.rates.endpoint = 3;
@@ -237,12 +244,12 @@ fn a_limit_may_change_while_others_wait() {
 
 #[test]
 fn places_that_nobody_uses_are_forgotten() {
-    let mut line = Line::new(rates(20, 80, 1));
+    let mut line = Crowd::new(rates(20, 80, 1));
     let mut most = 0;
     for index in 0..2000 {
         let space = SpaceId::parse(&format!("spc-{index}")).unwrap();
         let places = Places { token: "token".into(), operation: "get", space };
-        let ticket = line.budget.join(&places, line.rates, line.now, line.now).unwrap();
+        let ticket = line.budget.join(&places, &[], line.rates, line.now, line.now).unwrap();
         assert!(line.budget.send(ticket, line.now).is_ok());
         line.now += millis(2000);
         most = most.max(line.budget.windows.0.len());
@@ -252,12 +259,12 @@ fn places_that_nobody_uses_are_forgotten() {
 
 #[test]
 fn somebody_who_overslept_is_not_forgotten() {
-    let mut line = Line::new(rates(1, 9, 9));
+    let mut line = Crowd::new(rates(1, 9, 9));
     let overslept = line.join(0);
     line.now += 2 * IDLE;
     for index in 0..100 {
         let places = places(&format!("token-{index}"), 1);
-        line.budget.join(&places, rates(9, 9, 900), line.now, line.now).unwrap();
+        line.budget.join(&places, &[], rates(9, 9, 900), line.now, line.now).unwrap();
     }
     assert!(line.budget.send(overslept, line.now).is_ok());
     let next = line.join(0);
@@ -266,12 +273,12 @@ fn somebody_who_overslept_is_not_forgotten() {
 
 #[test]
 fn a_long_line_is_served_in_order() {
-    let mut line = Line::new(rates(20, 80, 500));
+    let mut line = Crowd::new(rates(20, 80, 500));
     let tickets: Vec<Ticket> = (0..1000).map(|index| line.join(index % 3)).collect();
     for (index, ticket) in tickets.iter().enumerate() {
         assert_eq!(line.wait(*ticket), WIDTH * u32::try_from(index / 20).unwrap());
     }
-    let late = line.budget.join(&places("token", 0), line.rates, line.now, line.now + WIDTH);
+    let late = line.budget.join(&places("token", 0), &[], line.rates, line.now, line.now + WIDTH);
     assert_eq!(late, Err(TooLate { at: line.now + 50 * WIDTH, scope: Scope::Endpoint }));
     for ticket in tickets.into_iter().take(100) {
         line.now += line.wait(ticket) + millis(1);
@@ -281,7 +288,7 @@ fn a_long_line_is_served_in_order() {
 
 #[test]
 fn keys_that_are_polled_in_turn_get_the_same_number_of_calls() {
-    let mut line = Line::new(rates(20, 80, 500));
+    let mut line = Crowd::new(rates(20, 80, 500));
     let (start, mut polls) = (line.now, [0_u32; 100]);
     let mut waiting: Vec<(usize, Ticket)> = (0..100).map(|key| (key, line.join(key % 3))).collect();
     while line.now < start + Duration::from_secs(120) {
@@ -298,7 +305,7 @@ fn keys_that_are_polled_in_turn_get_the_same_number_of_calls() {
 
 #[test]
 fn a_call_whose_answer_was_late_counts_from_when_it_may_have_come() {
-    let mut line = Line::new(rates(2, 99, 99));
+    let mut line = Crowd::new(rates(2, 99, 99));
     let sent_at = line.now;
     let sent = [line.sent(), line.sent()];
     let waiting = line.join(0);
@@ -313,7 +320,7 @@ fn a_call_whose_answer_was_late_counts_from_when_it_may_have_come() {
 
 #[test]
 fn what_is_not_answered_counts_for_as_long_as_it_may_still_come() {
-    let mut line = Line::new(rates(2, 99, 99));
+    let mut line = Crowd::new(rates(2, 99, 99));
     let sent_at = line.now;
     let sent = [line.sent(), line.sent()];
     let waiting = line.join(0);

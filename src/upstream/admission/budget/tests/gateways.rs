@@ -119,7 +119,7 @@ impl World {
     fn join(&mut self, gateway: usize, now: Instant) {
         let rates = Rates { endpoint: self.limit, token: 4 * self.limit, space: 25 * self.limit };
         let gateway = &mut self.gateways[gateway];
-        let ticket = gateway.budget.join(&places("token", 0), rates, now, now + 10 * RUN).unwrap();
+        let ticket = gateway.budget.join(&places("token", 0), &[], rates, now, now + 10 * RUN).unwrap();
         gateway.line.push(ticket);
     }
 

@@ -1,4 +1,5 @@
-//! Any sequence of steps, against a model that keeps all of history in plain lists and tries every moment there is.
+//! Any sequence of steps of one to four lines, against a model that keeps all of history in plain lists, tries every
+//! moment there is, and counts every line's rounds from the start each time.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +19,11 @@ enum Step {
     Join {
         token: usize,
         space: usize,
+        line: usize,
         patience: u64,
     },
+    /// Somebody of this line waits for the same.
+    Advance(Index, usize),
     Leave(Index),
     /// Somebody asks for a turn, come or not.
     Take(Index),
@@ -47,6 +51,10 @@ struct Waiting {
     ticket: Ticket,
     spots: [Spot; 3],
     at: Instant,
+    line: usize,
+    /// The round at its token when it came into its line, and how many had come into any before.
+    came: u64,
+    count: usize,
 }
 
 struct World {
@@ -54,8 +62,14 @@ struct World {
     now: Instant,
     share: f64,
     sent: Vec<(Instant, [Spot; 3])>,
-    /// In order of arrival.
+    /// Of how many lines anybody is.
+    lines: usize,
+    /// In order.
     line: Vec<Waiting>,
+    count: usize,
+    /// The rounds of each token, and what each line at it has had: forgotten where nobody waits.
+    rounds: BTreeMap<Spot, u64>,
+    had: BTreeMap<(Spot, usize), u64>,
     shares: BTreeMap<Spot, Share>,
     paused: BTreeMap<Spot, Instant>,
 }
@@ -67,19 +81,24 @@ fn spots(token: usize, space: usize) -> [Spot; 3] {
 // === impl World ===
 
 impl World {
-    fn new(share: f64) -> Self {
+    fn new(share: f64, lines: usize) -> Self {
         let mut world = Self {
             real: Budget::new(share),
             now: Instant::now(),
             share,
             sent: Vec::new(),
+            lines,
             line: Vec::new(),
+            count: 0,
+            rounds: BTreeMap::new(),
+            had: BTreeMap::new(),
             shares: BTreeMap::new(),
             paused: BTreeMap::new(),
         };
         for (token, space) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
             world.shares.extend(spots(token, space).map(|spot| (spot, Share::full())));
-            let ticket = world.real.join(&places(TOKENS[token], space), rates(3, 4, 3), world.now, world.now).unwrap();
+            let places = places(TOKENS[token], space);
+            let ticket = world.real.join(&places, &[], rates(3, 4, 3), world.now, world.now).unwrap();
             world.real.leave(ticket, world.now);
         }
         world
@@ -161,19 +180,93 @@ impl World {
         }
     }
 
+    /// In which round each of this token stands: one after the other in its line, none that was over when it came.
+    fn standing(&self, token: Spot) -> Vec<(u64, Ticket)> {
+        let mut ranks = Vec::new();
+        for line in 0..self.lines {
+            let mut next = self.had.get(&(token, line)).map_or(0, |had| had + 1);
+            let mut own: Vec<_> = self.line.iter().filter(|one| one.spots[1] == token && one.line == line).collect();
+            own.sort_by_key(|one| one.count);
+            for one in own {
+                ranks.push((next.max(one.came), one.ticket));
+                next = next.max(one.came) + 1;
+            }
+        }
+        ranks.sort();
+        ranks
+    }
+
+    /// The round that one more of this line would stand in.
+    fn next_round(&self, token: Spot, line: usize) -> u64 {
+        let own = |ticket: &Ticket| self.line.iter().any(|one| one.ticket == *ticket && one.line == line);
+        let last = self.standing(token).into_iter().filter(|(_, ticket)| own(ticket)).map(|(round, _)| round).max();
+        let had = self.had.get(&(token, line)).copied();
+        last.max(had).map_or(0, |last| last + 1).max(self.rounds.get(&token).copied().unwrap_or(0))
+    }
+
+    fn tickets(&self, token: Spot) -> Vec<Ticket> {
+        self.line.iter().filter(|one| one.spots[1] == token).map(|one| one.ticket).collect()
+    }
+
+    /// Those of this token change places among themselves until they stand by round; who goes at another time for it is
+    /// given a new turn, behind those that stay.
+    fn sort(&mut self, token: Spot) -> bool {
+        let before = self.tickets(token);
+        let after: Vec<_> = self.standing(token).into_iter().map(|(_, ticket)| ticket).collect();
+        let from = before.iter().zip(&after).take_while(|(before, after)| before == after).count();
+        let places: Vec<_> = (0..self.line.len()).filter(|place| self.line[*place].spots[1] == token).collect();
+        let by_ticket: BTreeMap<_, _> = self.line.iter().map(|one| (one.ticket, one.clone())).collect();
+        for (place, ticket) in places.into_iter().zip(&after) {
+            self.line[place] = by_ticket[ticket].clone();
+        }
+        self.book(&after[from..]);
+        if from < after.len() {
+            self.move_up();
+        }
+        from < after.len()
+    }
+
+    /// Gives these new turns in order, as if they had none.
+    fn book(&mut self, tickets: &[Ticket]) {
+        let mut unbooked: Vec<_> = self.line.iter().filter(|one| tickets.contains(&one.ticket)).cloned().collect();
+        let order: Vec<_> = self.line.iter().map(|one| one.ticket).collect();
+        self.line.retain(|one| !tickets.contains(&one.ticket));
+        for mut one in unbooked.drain(..) {
+            let place = order.iter().position(|ticket| *ticket == one.ticket).unwrap();
+            let index = self.line.iter().filter(|other| order[..place].contains(&other.ticket)).count();
+            let floor = self.floor(&self.line[..index], &one.spots);
+            one.at = self.earliest(&one.spots, floor);
+            self.line.insert(index, one);
+        }
+    }
+
+    fn forget(&mut self) {
+        let waits = |token: &Spot| self.line.iter().any(|one| one.spots[1] == *token);
+        self.rounds.retain(|token, _| waits(token));
+        self.had.retain(|(token, _), _| waits(token));
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Join { token, space, patience } => self.join(*token, *space, self.now + millis(*patience))?,
+            Step::Join { token, space, line, patience } => {
+                self.join(*token, *space, line % self.lines, self.now + millis(*patience))?;
+            }
+            Step::Advance(which, line) if !self.line.is_empty() => {
+                self.advance(which.index(self.line.len()), line % self.lines)?;
+            }
             Step::Leave(which) if !self.line.is_empty() => {
                 let gone = self.line.remove(which.index(self.line.len()));
+                self.forget();
                 self.grow();
-                self.move_up();
+                if !self.sort(gone.spots[1]) {
+                    self.move_up();
+                }
                 self.real.leave(gone.ticket, self.now);
             }
             Step::Take(which) if !self.line.is_empty() => {
                 self.take(self.line[which.index(self.line.len())].ticket)?;
             }
-            Step::Leave(_) | Step::Take(_) => {}
+            Step::Leave(_) | Step::Take(_) | Step::Advance(..) => {}
             Step::Due { late, backwards } => self.due(*late, *backwards)?,
             Step::Pass(time) => self.now += millis(*time),
             Step::Throttle { token, space, scope, age, pause } => {
@@ -191,24 +284,58 @@ impl World {
         Ok(())
     }
 
-    fn join(&mut self, token: usize, space: usize, latest: Instant) -> Result<(), TestCaseError> {
+    fn join(&mut self, token: usize, space: usize, line: usize, latest: Instant) -> Result<(), TestCaseError> {
         let spots = spots(token, space);
         self.grow();
+        let round = self.next_round(spots[1], line);
+        let ranks = self.standing(spots[1]);
+        let behind: Vec<_> = ranks.iter().filter(|(its, _)| *its > round).map(|(_, ticket)| *ticket).collect();
+        let everyone = self.line.clone();
+        self.line.retain(|one| !behind.contains(&one.ticket));
         let at = self.earliest(&spots, self.now);
-        match self.real.join(&places(TOKENS[token], space), rates(3, 4, 3), self.now, latest) {
+        let blocked = |world: &Self, scope| {
+            let spot = *spots.iter().find(|spot| spot.0 == scope).unwrap();
+            !world.room(spot, &world.marks(spot), at - TICK)
+        };
+        let caller = [caller(line)];
+        match self.real.join(&places(TOKENS[token], space), &caller, rates(3, 4, 3), self.now, latest) {
             Ok(ticket) => {
                 prop_assert!(at <= latest);
-                // First come, first served among those with the same places.
-                prop_assert!(self.floor(&self.line, &spots) <= at, "overtook");
-                self.line.push(Waiting { ticket, spots, at });
+                // First come, first served among those with the same places in one line.
+                let overtaken = |other: &Waiting| other.spots == spots && other.line == line && other.at > at;
+                prop_assert!(!everyone.iter().any(overtaken), "overtook");
+                self.line = everyone;
+                let came = self.rounds.get(&spots[1]).copied().unwrap_or(0);
+                self.line.push(Waiting { ticket, spots, at, line, came, count: self.count });
+                self.count += 1;
+                self.sort(spots[1]);
+                prop_assert!(self.line.iter().all(|one| one.ticket != ticket || one.at <= at), "sooner was promised");
             }
             Err(late) => {
                 prop_assert!(at > latest);
                 prop_assert_eq!(late.at, at);
-                let spot = *spots.iter().find(|spot| spot.0 == late.scope).unwrap();
-                prop_assert!(!self.room(spot, &self.marks(spot), at - TICK), "{:?} had room", late.scope);
+                prop_assert!(blocked(self, late.scope), "{:?} had room", late.scope);
+                self.line = everyone;
             }
         }
+        Ok(())
+    }
+
+    fn advance(&mut self, index: usize, line: usize) -> Result<(), TestCaseError> {
+        let Waiting { ticket, spots, at: promised, .. } = self.line[index];
+        let late = self.line.iter().any(|one| one.at < self.now);
+        self.grow();
+        let (round, _) = self.standing(spots[1]).into_iter().find(|(_, other)| *other == ticket).unwrap();
+        if self.next_round(spots[1], line) < round {
+            let (came, count) = (self.rounds.get(&spots[1]).copied().unwrap_or(0), self.count);
+            let one = self.line.iter_mut().find(|one| one.ticket == ticket).unwrap();
+            (one.line, one.came, one.count) = (line, came, count);
+            self.count += 1;
+            self.sort(spots[1]);
+        }
+        self.real.advance(ticket, &[caller(line)], self.now);
+        let moved = self.line.iter().find(|one| one.ticket == ticket).unwrap();
+        prop_assert!(late || moved.at <= promised, "it has to wait longer for being joined");
         Ok(())
     }
 
@@ -239,6 +366,13 @@ impl World {
         let taken = self.real.send(ticket, self.now);
         prop_assert_eq!(taken, if at <= self.now { Ok(()) } else { Err(at) });
         if taken.is_ok() {
+            let token = self.line[index].spots[1];
+            let caller = self.line[index].line;
+            let first = self
+                .standing(token)
+                .into_iter()
+                .find(|(_, ticket)| self.line.iter().any(|one| one.ticket == *ticket && one.line == caller));
+            let (first, _) = first.unwrap();
             let waiting = self.line.remove(index);
             for spot in waiting.spots {
                 let sent: Vec<Instant> =
@@ -248,6 +382,10 @@ impl World {
             let overtaken = |other: &Waiting| other.spots == waiting.spots && other.at < self.now;
             prop_assert!(!self.line[..index].iter().any(overtaken), "overtook one who was due");
             self.sent.push((self.now, waiting.spots));
+            self.had.insert((token, caller), first);
+            self.rounds.entry(token).and_modify(|round| *round = first.max(*round)).or_insert(first);
+            self.forget();
+            self.sort(token);
         }
         Ok(())
     }
@@ -264,12 +402,23 @@ impl World {
     /// The real one promises what the model does, and nobody's turn got later without a reason.
     fn compare(&self, before: &[Waiting], advances: u64, excused: bool) -> Result<(), TestCaseError> {
         prop_assert_eq!(self.real.waiting(), self.line.len());
+        let order: Vec<_> = self.real.order.iter().collect();
+        prop_assert_eq!(&order, &self.line.iter().map(|one| one.ticket).collect::<Vec<_>>());
+        if self.lines == 1 {
+            prop_assert!(order.is_sorted(), "one line is first come, first served");
+        }
         let mut advanced = false;
         for waiting in &self.line {
             prop_assert_eq!(self.real.moment(waiting.ticket), Some(waiting.at));
-            let Some(then) = before.iter().find(|before| before.ticket == waiting.ticket) else { continue };
-            prop_assert!(excused || waiting.at <= then.at, "a promise was broken");
-            advanced |= waiting.at < then.at;
+            let Some(then) = before.iter().position(|before| before.ticket == waiting.ticket) else { continue };
+            let stays = |one: &&Waiting| self.line.iter().any(|other| other.ticket == one.ticket);
+            let was = |one: &Waiting| one.spots[1] == waiting.spots[1];
+            let old = before.iter().filter(|one| was(one)).filter(stays).map(|one| one.ticket);
+            let same: Vec<_> = old.zip(self.tickets(waiting.spots[1])).take_while(|(old, new)| old == new).collect();
+            // Those behind a change of places are planned anew, those before it are not.
+            let passed = !same.iter().any(|(ticket, _)| *ticket == waiting.ticket);
+            prop_assert!(excused || passed || waiting.at <= before[then].at, "a promise was broken");
+            advanced |= waiting.at < before[then].at;
         }
         prop_assert!(!advanced || self.real.changes() > advances, "a turn moved up and nobody is told");
         Ok(())
@@ -281,6 +430,8 @@ impl World {
             self.due(1, false)?;
         }
         prop_assert!(self.line.is_empty(), "{} starve", self.line.len());
+        let (order, nobody) = (format!("{:?}", self.real.order), format!("{:?}", Order::default()));
+        prop_assert_eq!(order, nobody, "something is remembered of those who are gone");
         Ok(())
     }
 }
@@ -293,8 +444,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Some(Scope::Space))
     ];
     prop_oneof![
-        12 => (0..2_usize, 0..3_usize, prop_oneof![Just(100_000), 0..4000_u64])
-            .prop_map(|(token, space, patience)| Step::Join { token, space, patience }),
+        12 => (0..2_usize, 0..3_usize, 0..4_usize, prop_oneof![Just(100_000), 0..4000_u64])
+            .prop_map(|(token, space, line, patience)| Step::Join { token, space, line, patience }),
+        2 => (any::<Index>(), 0..4_usize).prop_map(|(which, line)| Step::Advance(which, line)),
         3 => any::<Index>().prop_map(Step::Leave),
         2 => any::<Index>().prop_map(Step::Take),
         6 => (prop_oneof![Just(0), 0..300_u64], any::<bool>()).prop_map(|(late, backwards)| Step::Due { late, backwards }),
@@ -312,17 +464,21 @@ proptest! {
     #[test]
     fn it_promises_and_keeps_what_counting_everything_does(
         share in 0..SHARES.len(),
+        lines in 1..=4_usize,
         steps in proptest::collection::vec(step(), 1..60),
     ) {
-        let mut world = World::new(SHARES[share]);
+        let mut world = World::new(SHARES[share], lines);
         for step in steps {
             let (before, advances) = (world.line.clone(), world.real.changes());
             world.step(&step)?;
-            // Turns that are taken late move those behind them; a pause and another share move everyone.
+            // Turns that are taken late move those behind them, also when places are changed meanwhile; a pause and another
+            // share move everyone.
+            let late = before.iter().any(|waiting| waiting.at < world.now);
             let excused = match step {
                 Step::Throttle { .. } | Step::Share(_) => true,
-                Step::Due { .. } | Step::Take(_) => before.iter().any(|waiting| waiting.at < world.now),
-                Step::Join { .. } | Step::Leave(_) | Step::Pass(_) => false,
+                Step::Due { .. } | Step::Take(_) => late,
+                Step::Join { .. } | Step::Advance(..) | Step::Leave(_) => late && world.lines > 1,
+                Step::Pass(_) => false,
             };
             world.compare(&before, advances, excused)?;
         }
