@@ -19,10 +19,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use monigate::caller::Digest;
 use monigate::sandbox::{DEFAULT_TOKEN, Operation, Sandbox};
+use monigate::server::Address;
 use serde_json::{Value, json};
 use support::gateway::{SPACE, play};
+use support::process::Gateway;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 const FETCH: &str = "fetch.mjs";
 const MONIME_PACKAGE: &str = "monime_package.mjs";
@@ -162,6 +166,71 @@ const MONIME_PACKAGE_ASKS: [(Operation, u16); 7] = [
     (Operation::Get, 404),
 ];
 
+/// What the storefront proves itself with. Monime would not know it.
+const KEY: &str = "gk_storefront_4Wm8Tz1Qy6Rk9Xc3Vb7Np2Hs";
+
+/// A gateway that serves https in the sandbox's place, with a certificate of the same authority.
+struct Shared {
+    folder: TempDir,
+    sandbox: Sandbox,
+    gateway: Gateway,
+    base_url: String,
+    _served: JoinSet<()>,
+}
+
+impl Shared {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (sandbox, monime, served) = play(Some(folder.path())).await;
+        let config = folder.path().join("monigate.toml");
+        fs::write(&config, Self::config(folder.path(), &monime)).unwrap();
+        let token = [("MONIGATE__MONIME__TOKEN", DEFAULT_TOKEN)];
+        let gateway = Gateway::start(&["run", "--config", config.to_str().unwrap()], &token).await;
+        let Address::Tcp(address) = gateway.address else { panic!("a TCP address") };
+        Self { folder, sandbox, gateway, base_url: format!("https://{address}"), _served: served }
+    }
+
+    fn config(folder: &Path, monime: &str) -> String {
+        let file = |name: &str| folder.join(name).display().to_string();
+        let (ca, cert, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+        let digest = Digest::of(KEY.as_bytes());
+        format!(
+            r#"
+            [listen]
+            address = "127.0.0.1:0"
+            tls = {{ cert_file = "{cert}", key_file = "{key}" }}
+            [admin]
+            address = "127.0.0.1:0"
+            [monime]
+            base_url = "{monime}"
+            ca_file = "{ca}"
+            default_space = "{SPACE}"
+            [[callers]]
+            name = "storefront"
+            keys_sha256 = ["{digest}"]
+            spaces = ["{SPACE}"]
+            operations = [
+              "GetCheckoutSession", "CreateCheckoutSession", "ListCheckoutSessions", "DeleteCheckoutSession",
+            ]
+            "#
+        )
+    }
+
+    async fn steps(&self, script: &str) -> Steps {
+        let ca = self.folder.path().join("ca.pem");
+        steps(script, &Target { base_url: &self.base_url, key: KEY, ca: Some(&ca) }).await
+    }
+
+    /// What was asked of Monime, and that nobody was told a secret meanwhile.
+    fn asked(&self) -> Vec<(Operation, u16)> {
+        let said = self.gateway.process.out() + &self.gateway.process.err();
+        assert!(!said.contains(KEY) && !said.contains(DEFAULT_TOKEN), "a secret was told");
+        let asked = asked(&self.sandbox);
+        assert_eq!(self.sandbox.asked().len(), asked.len(), "all of it with Monime's own token");
+        asked
+    }
+}
+
 fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
@@ -206,4 +275,33 @@ async fn a_client_that_was_not_told_of_the_authority_sends_nothing() {
         assert!(!ran.status.success(), "{script}");
     }
     assert_eq!(sandbox.seen().requests, 0);
+}
+
+// And the same clients with a gateway key, through a gateway.
+
+#[tokio::test]
+async fn plain_fetch_works_through_a_gateway_as_it_does_without() {
+    if !ready() {
+        return;
+    }
+    let shared = Shared::start().await;
+    let steps = shared.steps(FETCH).await;
+    check_fetch(&steps);
+    assert_eq!(shared.asked(), FETCH_ASKS, "the stranger got no further than the gateway");
+    for step in &steps.0 {
+        let status = step["headers"]["cache-status"].as_str().unwrap_or_default();
+        assert!(status.starts_with("monigate"), "{step}");
+    }
+    let stranger = &steps.of("ask as a stranger")["body"]["error"]["reason"];
+    assert!(stranger.as_str().unwrap().starts_with("gateway_"), "{stranger}");
+}
+
+#[tokio::test]
+async fn monime_package_works_through_a_gateway_as_it_does_without() {
+    if !ready() {
+        return;
+    }
+    let shared = Shared::start().await;
+    check_monime_package(&shared.steps(MONIME_PACKAGE).await);
+    assert_eq!(shared.asked(), MONIME_PACKAGE_ASKS);
 }
