@@ -203,7 +203,7 @@ fn keys(settings: Option<Jwt>, in_use: Option<&Arc<Keys>>) -> Result<Option<Arc<
     let Some(settings) = settings else { return Ok(None) };
     match in_use.filter(|keys| keys.are_of(&settings)) {
         Some(keys) => Ok(Some(Arc::clone(keys))),
-        None => Ok(Some(Arc::new(Keys::new(settings)?))),
+        None => Ok(Some(Arc::new(Keys::new(settings, in_use.map(Arc::as_ref))?))),
     }
 }
 

@@ -25,15 +25,15 @@ pub(crate) struct Current {
     parts: ArcSwap<Parts>,
     /// The listener's, which is there to the end.
     tls: Option<Tls>,
-    /// Told when the parts have changed.
-    changed: Notify,
+    /// Told when tokens are checked with the keys of other settings.
+    other_keys: Notify,
 }
 
 // === impl Current ===
 
 impl Current {
     pub(crate) fn new(parts: Parts, tls: Option<Tls>) -> Self {
-        Self { parts: ArcSwap::from_pointee(parts), tls, changed: Notify::new() }
+        Self { parts: ArcSwap::from_pointee(parts), tls, other_keys: Notify::new() }
     }
 
     /// How it is to end.
@@ -69,7 +69,7 @@ impl Current {
     /// Keeps up with the keys of service-account tokens.
     pub(crate) async fn follow_keys(&self) -> Infallible {
         loop {
-            let changed = self.changed.notified();
+            let other_keys = self.other_keys.notified();
             let parts = self.parts.load_full();
             let following = async {
                 match &parts.keys {
@@ -79,18 +79,23 @@ impl Current {
             };
             tokio::select! {
                 never = following => match never {},
-                () = changed => {}
+                () = other_keys => {}
             }
         }
     }
 
     fn take_on(&self, config: Config, serve: impl Fn(&Parts)) -> Result<(), CannotReload> {
         let level = config.log.level.clone();
-        let newer = self.parts.load().reassemble(config)?;
+        let before = self.parts.load_full();
+        let newer = before.reassemble(config)?;
         log::refilter(&level);
         serve(&newer);
+        // What is being asked for the same keys is not asked anew at each reload.
+        let same_keys = before.keys.as_ref().map(Arc::as_ptr) == newer.keys.as_ref().map(Arc::as_ptr);
         self.parts.store(Arc::new(newer));
-        self.changed.notify_waiters();
+        if !same_keys {
+            self.other_keys.notify_waiters();
+        }
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! its bearer token anywhere but to that one server.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use http::header::{ACCEPT, AUTHORIZATION};
 use http::uri::PathAndQuery;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::{BoxError, ServiceExt};
 
@@ -42,6 +42,8 @@ pub(crate) struct Keys {
     from: From,
     settings: Jwt,
     state: Mutex<State>,
+    /// Held by whoever reads a file: where a volume hangs, one thread waits for it and no more.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -60,20 +62,27 @@ struct Server {
 
 #[derive(Debug)]
 struct State {
-    /// When they were last asked for.
-    asked_at: Option<Instant>,
+    /// When they were last asked for; at first, when that began to matter.
+    asked_at: Instant,
     due: Instant,
     /// What was seen last, so that only a change is taken on, and complained of.
-    seen: Result<Bytes, String>,
+    seen: Option<Result<Bytes, String>>,
+    /// Whether that is in use.
+    is_fine: bool,
 }
 
 impl Keys {
-    /// The issuer of these settings; with keys already, if they are in a file. Blocks for a moment then.
+    /// The issuer of these settings; with keys already, if they are in a file. Blocks for a moment then. If those before
+    /// were of the same issuer, their keys stay until others are brought: nobody's token is worse for where they are.
     ///
     /// # Errors
     /// [`NoClient`] when the server's CA cannot be used.
-    pub(super) fn new(settings: Jwt) -> Result<Self, NoClient> {
-        let issuer = Arc::new(Issuer::new(settings.issuer.as_str(), settings.audience.as_str()));
+    pub(super) fn new(settings: Jwt, before: Option<&Self>) -> Result<Self, NoClient> {
+        let issuer = Issuer::new(settings.issuer.as_str(), settings.audience.as_str());
+        let issuer = match before.filter(|before| before.issuer.is_like(&issuer)) {
+            Some(before) => Arc::clone(&before.issuer),
+            None => Arc::new(issuer),
+        };
         let from = match &settings.keys {
             Jwks::File(path) => From::File(path.clone()),
             Jwks::Url { wire, path, token_file } => From::Server(Box::new(Server {
@@ -84,8 +93,9 @@ impl Keys {
                 token_file: token_file.clone(),
             })),
         };
-        let state = State { asked_at: None, due: Instant::now(), seen: Err(String::new()) };
-        let keys = Self { issuer, from, settings, state: Mutex::new(state) };
+        let now = Instant::now();
+        let state = State { asked_at: now, due: now, seen: None, is_fine: false };
+        let keys = Self { issuer, from, settings, state: Mutex::new(state), turn: Arc::default() };
         if let From::File(path) = &keys.from
             && let Ok(text) = read(path)
         {
@@ -100,38 +110,34 @@ impl Keys {
         self.settings == *settings
     }
 
-    /// Keeps up with the keys for as long as it is polled. Cancel-safe: who follows later goes on from here.
+    /// Keeps up with the keys for as long as it is polled. Cancel-safe: who follows later goes on from here, and what was
+    /// being asked is asked again.
     pub(crate) async fn follow(&self, metrics: &Metrics) -> Infallible {
+        let is_asked = matches!(self.from, From::Server(_));
         loop {
+            let due = self.lock().due;
             tokio::select! {
-                () = sleep_until(self.lock().due) => {}
-                () = self.missed() => {}
+                () = sleep_until(due) => {
+                    let bounded = timeout(DEADLINE, self.bring());
+                    let brought = bounded.await.unwrap_or_else(|_| Err("took longer than 5 s".into()));
+                    self.take_on(brought, metrics);
+                }
+                () = self.issuer.unknown_key(), if is_asked => self.hasten(),
             }
-            let bounded = timeout(DEADLINE, self.bring());
-            let brought = bounded.await.unwrap_or_else(|_| Err("took longer than 5 s".into()));
-            self.take_on(brought, metrics);
         }
     }
 
-    /// Resolves when a token named a key that is not known, and the server was not asked only just now.
-    async fn missed(&self) {
-        match &self.from {
-            From::File(_) => pending().await,
-            From::Server(_) => {
-                self.issuer.unknown_key().await;
-                let asked_at = self.lock().asked_at;
-                if let Some(asked_at) = asked_at {
-                    sleep_until(asked_at + ASK_AGAIN).await;
-                }
-            }
-        }
+    /// A token named a key that is not known: the server is asked now, unless it was only just.
+    fn hasten(&self) {
+        let mut state = self.lock();
+        state.due = state.due.min(state.asked_at + ASK_AGAIN);
     }
 
     async fn bring(&self) -> Result<Bytes, BoxError> {
         match &self.from {
             From::File(path) => {
                 let path = path.clone();
-                Ok(spawn_blocking(move || read(&path)).await??)
+                Ok(self.aside(move || read(&path)).await??)
             }
             From::Server(server) => {
                 let Server { client, origin, path, token_file } = &**server;
@@ -151,39 +157,62 @@ impl Keys {
     /// Read at each use: it is replaced every hour.
     async fn token(&self, path: PathBuf) -> Result<Secret, BoxError> {
         let allow_world_readable = self.settings.allow_world_readable;
-        Ok(spawn_blocking(move || Secret::from_file(&path, allow_world_readable)).await??)
+        Ok(self.aside(move || Secret::from_file(&path, allow_world_readable)).await??)
+    }
+
+    /// Reads beside everything else, and after whoever reads already.
+    async fn aside<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let reading = spawn_blocking(move || {
+            let read = read();
+            drop(turn);
+            read
+        });
+        reading.await
     }
 
     fn take_on(&self, brought: Result<Bytes, BoxError>, metrics: &Metrics) {
         let mut state = self.lock();
-        let now = Instant::now();
         let brought = brought.map_err(|error| causes(&*error));
-        state.asked_at = Some(now);
-        if brought != state.seen {
+        if state.seen.as_ref() != Some(&brought) {
             let taken = brought.as_ref().map_err(String::clone);
             let taken = taken.and_then(|text| self.issuer.take_on(text).map_err(|error| error.to_string()));
             metrics.jwks_reload(taken.is_ok());
+            state.is_fine = taken.is_ok();
+            let from = &self.from;
             match taken {
-                Ok(keys) => tracing::info!(keys, "the keys of service-account tokens were read"),
+                Ok(keys) => tracing::info!(%from, keys, "the keys of service-account tokens were read"),
                 Err(error) => tracing::error!(
+                    %from,
                     error,
                     ready = self.issuer.is_ready(),
                     "the keys of service-account tokens cannot be read; those before are kept, if there are any"
                 ),
             }
+            state.seen = Some(brought);
         }
-        let every = match (&self.from, &brought) {
-            (From::File(_), _) => FILE_EVERY,
-            (From::Server(_), Ok(_)) => ASK_EVERY,
-            (From::Server(_), Err(_)) => ASK_AGAIN,
+        let every = match &self.from {
+            From::File(_) => FILE_EVERY,
+            From::Server(_) if state.is_fine => ASK_EVERY,
+            From::Server(_) => ASK_AGAIN,
         };
-        state.due = now + every;
-        state.seen = brought;
+        state.asked_at = Instant::now();
+        state.due = state.asked_at + every;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Whoever panicked with it left what it was before, or what it is now.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            // What is behind a question mark is nobody's business.
+            Self::Server(server) => write!(f, "{}{}", server.origin, server.path.path()),
+        }
     }
 }
 

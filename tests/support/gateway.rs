@@ -56,7 +56,12 @@ impl Gateway {
     }
 
     async fn open(sandbox: Sandbox, behind: JoinSet<()>, base_url: &str, settings: &[&str]) -> Self {
-        let gateway = Monigate::bind(config(base_url, settings)).await.unwrap();
+        Self::of(config(base_url, settings), sandbox, behind).await
+    }
+
+    /// By a configuration that is read already.
+    pub(crate) async fn of(config: Config, sandbox: Sandbox, behind: JoinSet<()>) -> Self {
+        let gateway = Monigate::bind(config).await.unwrap();
         let (address, admin) = (gateway.address().clone(), gateway.admin_address().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let (newer, reloads) = mpsc::channel(1);

@@ -18,6 +18,7 @@ pub(crate) mod mirrors;
 pub(crate) mod pages;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod tokens;
 pub(crate) mod upstream;
 
 use std::convert::Infallible;
