@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use monigate::config::{Config, Jwks, Monime};
 use monigate::monime::TokenKind;
 use monigate::secret::redact;
-use monigate::server::tls::ClientAuth;
+use monigate::server::tls::{ClientAuth, Files, Identity};
 
 use super::OK;
 
@@ -48,7 +48,16 @@ pub(super) fn say(config: &Config, out: &mut impl Write) -> io::Result<u8> {
     }?;
     writeln!(out, "admin: {}", config.admin.address)?;
     config.warnings().iter().try_for_each(|warning| writeln!(out, "warning: {warning}"))?;
+    config.listen.tls.iter().try_for_each(|files| certificate(files, out))?;
     Ok(OK)
+}
+
+/// What is worth a second look of a certificate that can serve.
+fn certificate(files: &Files, out: &mut impl Write) -> io::Result<()> {
+    // It could be read a moment ago.
+    let Ok(identity) = Identity::read(files) else { return Ok(()) };
+    let (path, mut warnings) = (files.certificate.display(), identity.warnings().iter());
+    warnings.try_for_each(|warning| writeln!(out, "warning: {path} serves, but {warning}; {}", warning.fix()))
 }
 
 fn tokens_and_proxy(monime: &Monime, out: &mut impl Write) -> io::Result<()> {

@@ -18,11 +18,11 @@ use tower::Service;
 
 use super::arrival::{Arrival, Door, RequestId};
 use super::body::Body;
+use super::route;
 use super::served::{Failed, Served};
 use crate::caller::Caller;
 use crate::lookup::X_REQUEST_ID;
 use crate::monime::SpaceId;
-use crate::monime::operation::GET_CHECKOUT_SESSION;
 use crate::telemetry::audit::{self, Asked};
 use crate::telemetry::{Metrics, Outcome, causes};
 
@@ -51,6 +51,8 @@ struct Measurement {
     metrics: Arc<Metrics>,
     started: Instant,
     id: RequestId,
+    /// What it is for, as far as its head says.
+    operation: &'static str,
     /// Whether callers have names here.
     named: bool,
     caller: Option<Arc<Caller>>,
@@ -86,6 +88,7 @@ where
             metrics: Arc::clone(&self.metrics),
             started,
             id,
+            operation: route::operation_of(&request),
             named: self.door.callers.is_some(),
             caller: caller.as_ref().ok().cloned().flatten(),
             head_only: request.method() == Method::HEAD,
@@ -178,7 +181,7 @@ impl Drop for Measurement {
     fn drop(&mut self) {
         if !self.counted {
             let status = StatusCode::from_u16(CALLER_LEFT).unwrap_or(StatusCode::BAD_REQUEST);
-            self.count(GET_CHECKOUT_SESSION, status, Outcome::Refused, None);
+            self.count(self.operation, status, Outcome::Refused, None);
         }
     }
 }

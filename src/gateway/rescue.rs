@@ -146,7 +146,7 @@ const OVERLOADED: Row = Row(
 const INTERNAL: Row = Row(
     StatusCode::INTERNAL_SERVER_ERROR,
     "gateway_internal",
-    "The gateway lost this lookup. This is a bug of the gateway's; try again.",
+    "The gateway lost this request. This is a bug of the gateway's; look at what became of it before trying again.",
 );
 const UPSTREAM_TIMEOUT: Row =
     Row(StatusCode::GATEWAY_TIMEOUT, "gateway_upstream_timeout", "Monime did not answer in time. Try again.");
@@ -224,7 +224,7 @@ fn unusable(flaw: Flaw) -> Row {
         Flaw::Unexpected => Row(
             StatusCode::BAD_GATEWAY,
             "gateway_upstream_unexpected",
-            "Monime answered with a status that a lookup never has, so it is not passed on.",
+            "Monime answered with a status that it never has here, so it is not passed on.",
         ),
         Flaw::Failed => Row(StatusCode::BAD_GATEWAY, "gateway_upstream_error", "Monime failed to answer. Try again."),
         Flaw::Unavailable => Row(

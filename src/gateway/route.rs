@@ -246,6 +246,15 @@ fn route<B>(request: &Request<B>) -> Result<Route<'_>, Refused> {
     }
 }
 
+/// The operation that a request is for, as it is counted if its caller leaves before it is answered.
+pub(super) fn operation_of<B>(request: &Request<B>) -> &'static str {
+    match route(request) {
+        Ok(Route::Lookup(_)) => GET_CHECKOUT_SESSION,
+        Ok(Route::Operation(operation)) => operation.id,
+        Err(_) => NO_OPERATION,
+    }
+}
+
 /// What is no lookup: off the path that hits take.
 fn other_route(method: &Method, path: &str) -> Result<Route<'static>, Refused> {
     let wanted = if *method == Method::HEAD { "GET" } else { method.as_str() };

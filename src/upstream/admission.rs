@@ -69,6 +69,7 @@ where
         Box::pin(async move {
             request.stage().waits();
             let turn = gate.turn(places, request.interest(), rates, latest).await?;
+            let turn = if request.ends_with_its_caller() { turn.of_one_who_may_leave() } else { turn };
             request.stage().sends();
             let result = inner.call(request).await;
             turn.ended(&result);

@@ -23,6 +23,8 @@ pub(super) trait Asks {
     fn stage(&self) -> &Stage;
     /// When it was made.
     fn began(&self) -> Instant;
+    /// Whether it is given up when its caller leaves, also after it was sent.
+    fn ends_with_its_caller(&self) -> bool;
     /// How many times shorter than others it may wait.
     fn haste(&self) -> u32;
 }
@@ -56,6 +58,11 @@ impl Asks for Fetch {
         self.began
     }
 
+    fn ends_with_its_caller(&self) -> bool {
+        // It is its flight's, which goes on.
+        false
+    }
+
     fn haste(&self) -> u32 {
         if self.early { HEAD } else { 1 }
     }
@@ -80,6 +87,10 @@ impl Asks for Forward {
 
     fn began(&self) -> Instant {
         self.began
+    }
+
+    fn ends_with_its_caller(&self) -> bool {
+        !self.operation.writes()
     }
 
     fn haste(&self) -> u32 {

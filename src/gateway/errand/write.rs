@@ -89,7 +89,8 @@ impl Errands {
             forward.body = carried::whole(body).await.map_err(Kind::Refused)?;
         }
         let (tell, told) = oneshot::channel();
-        tokio::spawn(self.carry_out(forward, audit, place, tell));
+        let under_way = self.writes.begin();
+        tokio::spawn(self.carry_out(forward, audit, (place, under_way), tell));
         let told = match patience {
             None => told.await.ok(),
             // Whether it was sent by now only the task knows; the caller is told what is true in either case.
@@ -99,8 +100,7 @@ impl Errands {
     }
 
     /// A write's whole life, from waiting for its turn.
-    async fn carry_out(self, forward: Forward, mut audit: Write, place: Place, mut tell: Tell) {
-        let _under_way = self.writes.begin();
+    async fn carry_out(self, forward: Forward, mut audit: Write, held: (Place, UnderWay), mut tell: Tell) {
         let (operation, space) = (forward.operation, forward.space.clone());
         let (target, stage) = (forward.target.clone(), forward.stage.clone());
         // Should this task ever end before it knows better.
@@ -121,7 +121,7 @@ impl Errands {
         audit.ended(fate, status);
         // Its caller may have left; then the audit is all that is told.
         let _ = tell.send(told(operation, answered));
-        drop(place);
+        drop(held);
     }
 
     fn purge(&self, space: SpaceId, path: &str) {

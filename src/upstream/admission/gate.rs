@@ -75,13 +75,16 @@ enum Look {
     NotBefore(Instant),
 }
 
-/// The turn of one attempt, which is under way. Dropped without an end, the attempt counts as failed.
+/// The turn of one attempt, which is under way. Dropped without an end, the attempt counts as failed, unless it was told
+/// that this says nothing of Monime.
 pub(super) struct Turn {
     gate: Gate,
     places: Places,
     ticket: Ticket,
     sent_at: Instant,
     permit: Option<Permit>,
+    /// What it says of Monime's health if it is dropped.
+    dropped: Verdict,
 }
 
 // === impl Quota ===
@@ -151,7 +154,14 @@ impl Gate {
             let moved = self.0.moved.notified();
             match self.take(&mut queued, latest)? {
                 Look::Sent(ticket, permit, sent_at) => {
-                    return Ok(Turn { gate: self.clone(), places, ticket, sent_at, permit: Some(permit) });
+                    return Ok(Turn {
+                        gate: self.clone(),
+                        places,
+                        ticket,
+                        sent_at,
+                        permit: Some(permit),
+                        dropped: Verdict::Failure,
+                    });
                 }
                 // Who goes later for somebody else's sake is not woken for it, but looks in vain and is told then.
                 Look::NotBefore(moment) => tokio::select! {
@@ -272,6 +282,12 @@ impl Drop for Queued<'_> {
 // === impl Turn ===
 
 impl Turn {
+    /// The same turn, for an attempt that its caller may give up at any time: that says nothing of Monime.
+    pub(super) fn of_one_who_may_leave(mut self) -> Self {
+        self.dropped = Verdict::Neutral;
+        self
+    }
+
     /// The attempt is over: the breaker learns how it came out, the budget whether it was one too many.
     pub(super) fn ended(mut self, result: &Result<impl Answers, Failure>) {
         self.learn(verdict(result), came(result));
@@ -308,7 +324,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.learn(Verdict::Failure, true);
+        self.learn(self.dropped, true);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What goes out for a request that is passed on, and what may come back.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
@@ -11,7 +12,9 @@ use tower::{ServiceExt, service_fn};
 
 use super::*;
 use crate::monime::operation::named;
-use crate::secret::Secret;
+use crate::secret::{Keyring, Secret, Source};
+use crate::telemetry::Metrics;
+use crate::upstream::{Gate, Quota, RetryBudget, Settings, Shared};
 
 const TOKEN: &str = "mon_test_0123456789abcdef";
 
@@ -181,4 +184,28 @@ async fn a_read_has_the_attempts_time_to_its_last_byte_and_a_write_its_own() {
         assert!(matches!(failure, Failure::TimedOut(by) if by == bound), "{failure:?}");
         assert_eq!(started.elapsed(), limit);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_leave_say_nothing_about_monimes_health_and_silence_does() {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let gate = Gate::new(1.0, Arc::clone(&metrics));
+    let shared = Shared { gate: gate.clone(), retries: RetryBudget::default(), metrics };
+    let secret = Secret::parse(TOKEN.as_bytes().to_vec()).unwrap();
+    let space = SpaceId::parse("spc-1").unwrap();
+    let keyring = Arc::new(Keyring::new([(space, Source::environment(secret))], false));
+    let quota = Quota { endpoint: Some(1000), token: Some(1000), space: Some(1000) };
+    let settings = Settings { origin: "https://api.monime.io".parse().unwrap(), timeouts: timeouts(), quota };
+    let silent = service_fn(|_: Request<Full<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, _>>());
+    let forwards = crate::upstream::forwards(silent, &keyring, &settings, &shared);
+    let list = || forwards.clone().oneshot(forward("ListPayouts", "/v1/payouts", ""));
+
+    for _ in 0..100 {
+        let waited = tokio::time::timeout(Duration::from_millis(5), list()).await;
+        assert!(waited.is_err(), "it was sent, and its caller left");
+    }
+    assert_eq!(gate.breaker(), "closed");
+    let failures = futures_util::future::join_all((0..25).map(|_| list())).await;
+    assert!(failures.iter().all(|failure| matches!(failure, Err(Failure::TimedOut(Bound::Attempt)))));
+    assert_eq!(gate.breaker(), "open", "the attempt's deadline is Monime's fault");
 }
