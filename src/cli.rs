@@ -41,7 +41,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve lookups until SIGTERM
+    /// Serve callers until SIGTERM; SIGHUP reads the configuration again
     Run(Settings),
     /// Look one session up, through the code that serves callers; asks Monime, not a running gateway
     Get {
@@ -69,7 +69,7 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Check the configuration, the secret and the CA as starting does, and say every problem
+    /// Check the configuration, the secrets, certificates and keys as starting does, and say every problem
     Check(Settings),
     /// Print the configuration in effect, redacted, with the source of each key
     Config {
@@ -79,7 +79,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Toml)]
         format: Format,
     },
-    /// Make a gateway key, or the digest of one: what `keys_sha256` of a caller holds
+    /// Make a gateway key, or the digest of one: what `keys_sha256` of a caller, or of admin, holds
     #[command(subcommand)]
     Key(key::Command),
     /// Print the JSON Schema of a configuration file

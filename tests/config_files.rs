@@ -450,7 +450,7 @@ fn a_shared_gateway_says_how_callers_reach_it_and_how_many_there_are() {
     assert!(plain.out.contains("\nwarning: listen.address 0.0.0.0:8080 is without TLS"), "{}", plain.out);
 
     let alone = monigate(&["check"], &[TOKEN, SPACE]).out;
-    for line in ["tls: none", "callers: none are named, so everyone who reaches it may ask", "jwt: none"] {
+    for line in ["tls: none", "callers: none are named, so everyone who reaches it may look sessions up", "jwt: none"] {
         assert!(alone.contains(&format!("\n{line}")), "{alone} lacks {line}");
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn say(config: &Config, out: &mut impl Write) -> io::Result<u8> {
     };
     writeln!(out, "tls: {tls}")?;
     match config.callers.len() {
-        0 => writeln!(out, "callers: none are named, so everyone who reaches it may ask"),
+        0 => writeln!(out, "callers: none are named, so everyone who reaches it may look sessions up"),
         number => writeln!(out, "callers: {number}"),
     }?;
     match &config.jwt {

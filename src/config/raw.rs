@@ -73,7 +73,7 @@ pub(super) struct Admin {
     /// An address such as `127.0.0.1:9090`, or `unix:/path/of.sock`.
     #[schemars(extend("default" = "127.0.0.1:9090"))]
     pub(super) address: String,
-    /// SHA-256 digests of the keys with which operators on other machines prove themselves.
+    /// SHA-256 digests of operators' keys; with any, `/config` and `/purge` are open to who sends such a key alone.
     #[schemars(extend("default" = []))]
     pub(super) keys_sha256: Vec<String>,
 }
@@ -88,7 +88,7 @@ pub(super) struct Caller {
     /// SHA-256 digests of its gateway keys, never the keys; `monigate key digest` computes one.
     #[schemars(extend("examples" = [["<64 hex digits>"]]))]
     pub(super) keys_sha256: Option<Vec<String>>,
-    /// Names in its certificate, URIs or DNS names; for these `listen.tls.client_ca_file` is needed.
+    /// Subject alternative names of its certificate, URIs or DNS names; they need `listen.tls.client_ca_file`.
     #[schemars(extend("examples" = [["spiffe://cluster/ns/shop/sa/storefront"]]))]
     pub(super) san: Option<Vec<String>>,
     /// Its Kubernetes service accounts, as `namespace/name`; for these `[jwt]` is needed.
@@ -100,7 +100,7 @@ pub(super) struct Caller {
     /// The operations it may use, by Monime's operationIds.
     #[schemars(required, extend("examples" = [["GetCheckoutSession"]], "minItems" = 1, "items" = operation_ids()))]
     pub(super) operations: Option<Vec<String>>,
-    /// How many requests a second it may make; left away, as many as it likes.
+    /// How many requests a second it may make, those from memory too; left away, as many as it likes.
     #[schemars(range(min = 1, max = 100_000), extend("examples" = [50]))]
     pub(super) rate: Option<i64>,
     /// How many requests at once after a pause; left away, as many as in a second.
@@ -161,7 +161,7 @@ pub(super) struct Monime {
     /// The file that holds the token of spaces without their own; or set MONIGATE__MONIME__TOKEN in the environment.
     #[schemars(extend("examples" = ["/run/secrets/monime/token"]))]
     pub(super) token_file: Option<String>,
-    /// The space of a caller that names none.
+    /// The space of a request that names none, where there are no callers.
     #[schemars(extend("examples" = ["spc-yourSpace"]))]
     pub(super) default_space: Option<String>,
     /// Further spaces that callers may name.
@@ -192,7 +192,7 @@ pub(super) struct Timeouts {
     /// One request to Monime, to the last byte of its answer.
     #[schemars(extend("default" = "5s"))]
     pub(super) attempt: String,
-    /// Everything that one lookup does. What it is longer than one attempt is how long a lookup may wait for its turn.
+    /// Everything that one lookup does. What it is longer than one attempt is how long any request may wait for its turn.
     #[schemars(extend("default" = "10s"))]
     pub(super) total: String,
     /// The longest that a write may take once it was sent.
@@ -251,7 +251,7 @@ pub(super) struct StaleIfError {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Budget {
-    /// Lookups with one token; left away, what Monime grants it: 20, or 5 for a test token.
+    /// Calls of one operation with one token; left away, what Monime grants it: 20, or 5 for a test token.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) endpoint: Option<i64>,
     /// All calls with one token; without it 80, or 20 with a test token.
@@ -270,7 +270,8 @@ pub(super) struct Budget {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
-    /// The most requests that may wait on Monime at a time; answers from memory do not count.
+    /// The most requests that may wait on Monime at a time, two thirds of them one caller's; answers from memory do not
+    /// count.
     #[schemars(range(min = 1, max = 65_536), extend("default" = 1024))]
     pub(super) max_in_flight: i64,
 }
@@ -282,7 +283,7 @@ pub(super) struct Shutdown {
     /// How long it still accepts after readiness failed.
     #[schemars(extend("default" = "0s"))]
     pub(super) delay: String,
-    /// How long connections may take to finish after that.
+    /// How long connections, and writes whose callers have left, may take to finish after that.
     #[schemars(extend("default" = "20s"))]
     pub(super) timeout: String,
 }

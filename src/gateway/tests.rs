@@ -7,6 +7,7 @@ mod counting;
 mod descriptions;
 mod freshness;
 mod patience;
+mod readme;
 mod refusals;
 mod stale;
 mod terms;

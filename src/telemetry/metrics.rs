@@ -85,7 +85,7 @@ impl Metrics {
             requests,
             request_seconds,
             upstream_requests: counters(r, "monigate_upstream_requests_total", "Requests sent to Monime by operation and status code, or the kind of failure.", &["operation", "code"])?,
-            upstream_seconds: histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer.", &["operation"])?,
+            upstream_seconds: histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer, or to its head where it is passed on.", &["operation"])?,
             upstream_answers: counters(r, "monigate_upstream_answers_total", "Complete answers of Monime by what they mean.", &["verdict"])?,
             upstream_retries: counters(r, "monigate_upstream_retries_total", "Times Monime was to be asked once more for the same lookup, by why.", &["cause"])?,
             caller_requests: counters(r, "monigate_caller_requests_total", "Requests of named callers by how each was served; those that proved no name have `(none)`.", &["caller", "outcome"])?,
