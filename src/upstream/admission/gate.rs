@@ -3,23 +3,21 @@
 //! Outlives a change of settings, as what was sent counts whoever sent it. Owns waking, counting and logging. Refuses to
 //! hold its lock across an await, and to lose a turn: dropping a place gives it back, dropping a turn tells the breaker.
 
+mod turn;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::breaker::{Breaker, Change, Permit, State, Verdict};
+use super::breaker::{Breaker, Change, Permit, State};
 use super::budget::{Budget, Places, Scope, Ticket, TooLate};
-use crate::monime::{RATE_LIMIT_HEADER, Rates, TokenKind};
+use crate::monime::{Rates, TokenKind};
 use crate::telemetry::Metrics;
-use crate::upstream::asking::Answers;
-use crate::upstream::retry_after::retry_after;
 use crate::upstream::{Failure, Interest, Line};
+pub(super) use turn::Turn;
 
-/// Which limit was reached, as Monime says it.
-const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
 /// The pause after a 429 that does not say how long: Monime counts by the second.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause that is believed.
@@ -73,18 +71,6 @@ enum Look {
     Sent(Ticket, Permit, Instant),
     /// It comes at this moment, as things stand.
     NotBefore(Instant),
-}
-
-/// The turn of one attempt, which is under way. Dropped without an end, the attempt counts as failed, unless it was told
-/// that this says nothing of Monime.
-pub(super) struct Turn {
-    gate: Gate,
-    places: Places,
-    ticket: Ticket,
-    sent_at: Instant,
-    permit: Option<Permit>,
-    /// What it says of Monime's health if it is dropped.
-    dropped: Verdict,
 }
 
 // === impl Quota ===
@@ -154,14 +140,7 @@ impl Gate {
             let moved = self.0.moved.notified();
             match self.take(&mut queued, latest)? {
                 Look::Sent(ticket, permit, sent_at) => {
-                    return Ok(Turn {
-                        gate: self.clone(),
-                        places,
-                        ticket,
-                        sent_at,
-                        permit: Some(permit),
-                        dropped: Verdict::Failure,
-                    });
+                    return Ok(Turn::new(self.clone(), places, ticket, sent_at, permit));
                 }
                 // Who goes later for somebody else's sake is not woken for it, but looks in vain and is told then.
                 Look::NotBefore(moment) => tokio::select! {
@@ -279,74 +258,7 @@ impl Drop for Queued<'_> {
     }
 }
 
-// === impl Turn ===
-
-impl Turn {
-    /// The same turn, for an attempt that its caller may give up at any time: that says nothing of Monime.
-    pub(super) fn of_one_who_may_leave(mut self) -> Self {
-        self.dropped = Verdict::Neutral;
-        self
-    }
-
-    /// The attempt is over: the breaker learns how it came out, the budget whether it was one too many.
-    pub(super) fn ended(mut self, result: &Result<impl Answers, Failure>) {
-        self.learn(verdict(result), came(result));
-        if let Ok(answer) = result
-            && answer.status() == StatusCode::TOO_MANY_REQUESTS
-        {
-            self.throttled(answer.headers());
-        }
-    }
-
-    fn learn(&mut self, verdict: Verdict, came: bool) {
-        let Some(permit) = self.permit.take() else { return };
-        self.gate.with(|machines, now| {
-            machines.budget.answered(self.ticket, came, now);
-            let change = machines.breaker.end(permit, verdict, now);
-            self.gate.tell(change);
-            self.gate.measure(machines, now);
-        });
-    }
-
-    fn throttled(&self, headers: &HeaderMap) {
-        let scope = headers.get(RATE_LIMIT).and_then(|value| value.to_str().ok()).and_then(Scope::named);
-        let pause = retry_after(headers).unwrap_or(PAUSE).min(MAX_PAUSE);
-        let throttled = self.gate.with(|machines, now| {
-            let throttled = machines.budget.throttled(&self.places, scope, self.sent_at, pause, now);
-            self.gate.measure(machines, now);
-            throttled
-        });
-        let scope = throttled.scope.as_str();
-        self.gate.0.metrics.throttled(scope);
-        tracing::warn!(scope, pause_s = pause.as_secs_f64(), space = %self.places.space, "Monime answered 429: pausing");
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.learn(self.dropped, true);
-    }
-}
-
 /// A turn that nobody was in line for; a bug, and nothing is sent without a turn.
 fn lost() -> Failure {
     Failure::Internal("a turn was lost".into())
-}
-
-/// Whether the request may have come to Monime, so that it counts there.
-fn came(result: &Result<impl Answers, Failure>) -> bool {
-    !result.as_ref().is_err_and(Failure::was_not_sent)
-}
-
-/// What an attempt says about Monime's health: that it failed, if it did not answer or answered 5xx.
-fn verdict(result: &Result<impl Answers, Failure>) -> Verdict {
-    match result {
-        Ok(answer) if answer.status().is_server_error() => Verdict::Failure,
-        Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => Verdict::Neutral,
-        Ok(_) | Err(Failure::Unreadable(_)) => Verdict::Success,
-        Err(Failure::Unreachable(..) | Failure::TimedOut(_)) => Verdict::Failure,
-        Err(Failure::Internal(_) | Failure::NoToken | Failure::Exhausted { .. } | Failure::Open { .. }) => {
-            Verdict::Neutral
-        }
-    }
 }
