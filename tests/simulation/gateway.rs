@@ -10,8 +10,10 @@ use futures_util::FutureExt;
 use http::header::{HeaderValue, IF_NONE_MATCH};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
+use monigate::caller::{Callers, Digest, Named, Policy};
 use monigate::gateway::{Body, Door, Places, Terms, Writes, gateway};
 use monigate::lookup::{Limits, Lookups, Memory, Purge};
+use monigate::monime::operation::GET_CHECKOUT_SESSION;
 use monigate::monime::{Key, SessionId, SpaceId, Version};
 use monigate::secret::{Keyring, Secret, Source};
 use monigate::telemetry::Metrics;
@@ -46,6 +48,8 @@ pub(crate) struct Manner {
     pub(crate) leaves: Option<Duration>,
     /// Whether it has a tag of the last answer about this session, and wants to hear no more than that it is the same.
     pub(crate) compares: bool,
+    /// Which of those who have names it is, where anyone has one.
+    pub(crate) caller: usize,
 }
 
 impl Gateway {
@@ -75,7 +79,7 @@ impl Gateway {
             callers_may_refresh: plan.callers_may_refresh,
             patience: plan.timeouts.total,
             places: Places::new(plan.max_in_flight),
-            door: Door::default(),
+            door: Door { callers: callers(plan.named), ..Door::default() },
             writes: Writes::default(),
         };
         let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms, Arc::clone(&metrics)));
@@ -84,13 +88,18 @@ impl Gateway {
 
     /// Asks once. None if whoever asks left before it was answered.
     pub(crate) async fn ask(&self, key: &Key, manner: Manner) -> Option<(Word, Response<Bytes>)> {
-        let Manner { refresh, only_if_cached, patience, leaves, compares } = manner;
+        let Manner { refresh, only_if_cached, patience, leaves, compares, caller } = manner;
         let total = self.world.look().plan.timeouts.total;
         let limit = patience.map_or(total, |patience| patience.min(total));
         let asked_at = Instant::now();
         let expects = self.world.look().expects(key, refresh);
         let etag = self.world.look().tags.get(key).cloned().filter(|_| compares);
-        let request = request(key, refresh, only_if_cached, patience, etag.as_ref());
+        let mut request = request(key, refresh, only_if_cached, patience, etag.as_ref());
+        let named = self.world.look().plan.named;
+        if let Some(caller) = caller.checked_rem(named) {
+            self.world.look().count("asked by name");
+            introduce(&mut request, caller, key);
+        }
         let question = Question { key: key.clone(), refresh, only_if_cached, limit, etag, asked_at, expects };
         // Called in this very moment, so that nothing comes between what is expected and what is asked.
         let answer = self.service.clone().call(request);
@@ -178,6 +187,8 @@ fn manner(rng: &mut Rng) -> Manner {
         patience: rng.choice(patience).filter(|_| rng.u32(0..3) == 0).map(Duration::from_millis),
         leaves: (rng.u32(0..8) == 0).then(|| Duration::from_millis(rng.u64(1..=4000))),
         compares: rng.u32(0..10) == 0,
+        // The first asks more than all others.
+        caller: rng.usize(0..8).saturating_sub(4),
     }
 }
 
@@ -192,6 +203,33 @@ pub(crate) fn key(session: usize, space: usize, version: usize) -> Key {
 
 fn spaces() -> impl Iterator<Item = SpaceId> {
     SPACES.into_iter().map(|space| SpaceId::parse(space).expect("a space"))
+}
+
+/// So many who must prove who they are, and may look up everything.
+fn callers(named: usize) -> Option<Arc<Callers>> {
+    let policy = Policy { spaces: spaces().collect(), operations: vec![GET_CHECKOUT_SESSION], rate: None };
+    let named: Vec<_> = (0..named)
+        .map(|caller| Named {
+            name: format!("caller-{caller}").into(),
+            keys: vec![Digest::of(gateway_key(caller).as_bytes())],
+            san: Vec::new(),
+            service_accounts: Vec::new(),
+            policy: policy.clone(),
+        })
+        .collect();
+    (!named.is_empty()).then(|| Arc::new(Callers::new(named, None)))
+}
+
+fn gateway_key(caller: usize) -> String {
+    format!("the-callers-own-{caller}")
+}
+
+/// Says who asks, and in which space, as who may ask in more than one has to.
+fn introduce(request: &mut Request<Empty<Bytes>>, caller: usize, key: &Key) {
+    let value = |text: &str| HeaderValue::from_str(text).expect("a header");
+    let headers = request.headers_mut();
+    headers.insert("authorization", value(&format!("Bearer {}", gateway_key(caller))));
+    headers.insert("monime-space-id", value(key.space.as_str()));
 }
 
 fn request(

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     /// When everybody comes at once.
     pub(crate) crowds: Vec<Duration>,
     pub(crate) purges: Vec<Duration>,
+    /// How many callers prove who they are, each with a line of its own; none if everyone is let in.
+    pub(crate) named: usize,
 }
 
 impl Status {
@@ -140,6 +142,7 @@ impl Plan {
             questions: rng.usize(30..=110),
             crowds: within(rng, 4),
             purges: within(rng, 4),
+            named: rng.choice([0, 0, 1, 4]).unwrap_or(0),
         }
     }
 
@@ -162,6 +165,7 @@ impl Plan {
             questions: 0,
             crowds: Vec::new(),
             purges: Vec::new(),
+            named: 0,
         }
     }
 
