@@ -51,7 +51,7 @@ pub(super) struct Errands {
     memory: Memory,
     places: Places,
     writes: Writes,
-    /// How long a caller of a read waits that does not say how long.
+    /// How long a caller of a read waits that does not say how long, and the longest that a read may take in all.
     patience: Duration,
     metrics: Arc<Metrics>,
 }
@@ -117,12 +117,12 @@ impl Errands {
 
     async fn read(self, order: Order) -> Result<Served, Kind> {
         let Order { forward, line, patience, .. } = order;
-        let operation = forward.operation;
+        let (operation, deadline) = (forward.operation, forward.began + self.patience);
         let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         let answered = timeout(patience.unwrap_or(self.patience), self.forwards.oneshot(forward)).await;
         let (head, body) = answered.map_err(|_| Kind::OutOfPatience)?.map_err(failed)?.into_parts();
         match flaw(&head, is_json(&head)) {
-            None => Ok(passed(operation, head, Body::passing(body, place))),
+            None => Ok(passed(operation, head, Body::passing(body, place, deadline))),
             Some(flaw) => Err(Kind::Lookup(unusable(flaw, head))),
         }
     }
