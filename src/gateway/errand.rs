@@ -107,12 +107,12 @@ impl Errands {
     where
         B: HttpBody<Data: Send, Error: Into<BoxError>> + Send,
     {
-        let operation = order.forward.operation;
+        let (operation, space) = (order.forward.operation, order.forward.space.clone());
         let served = match operation.writes() {
             true => self.write(order, body).await,
             false => self.read(order).await,
         };
-        served.map_err(|kind| kind.of(operation.id))
+        served.map_err(|kind| Error { kind, operation: operation.id, space: Some(space) })
     }
 
     async fn read(self, order: Order) -> Result<Served, Kind> {
