@@ -139,6 +139,12 @@ impl Monigate {
         self.admin_listener.address()
     }
 
+    /// The writes under way, for whoever drops [`Monigate::serve`] and wants each to have its line of the audit.
+    #[must_use]
+    pub fn writes(&self) -> gateway::Writes {
+        self.parts.terms.writes.clone()
+    }
+
     /// Serves until `stop` resolves, then drains: readiness fails, `shutdown.delay` passes while it still accepts,
     /// the listener closes, connections finish, at the latest after `shutdown.timeout`. The admin listener answers
     /// to the end. Dropping the future ends everything at once.
@@ -171,22 +177,26 @@ impl Monigate {
             // The receiver lives in the same `select!` as this future.
             let _ = closing.send(shutdown.timeout);
         };
-        let requests = pin!(async {
-            server::serve(listener, service.clone(), Times::default(), drain).await;
-            // Those whose callers have left are nobody's connection.
-            writes.ended().await;
-        });
-        // None of the three ends by itself.
-        let beside = async {
-            let operators = server::serve(admin_listener, admin, Times::default(), pending());
-            let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
-            tokio::join!(tend, changes, current.follow_keys(), operators).0
+        let ended = {
+            let requests = pin!(async {
+                server::serve(listener, service.clone(), Times::default(), drain).await;
+                // Those whose callers have left are nobody's connection.
+                writes.ended().await;
+            });
+            // None of the three ends by itself.
+            let beside = async {
+                let operators = server::serve(admin_listener, admin, Times::default(), pending());
+                let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
+                tokio::join!(tend, changes, current.follow_keys(), operators).0
+            };
+            tokio::select! {
+                () = requests => Ended::Drained,
+                () = hard_limit(closed) => Ended::CutOff,
+                never = beside => match never {},
+            }
         };
-        let ended = tokio::select! {
-            () = requests => Ended::Drained,
-            () = hard_limit(closed) => Ended::CutOff,
-            never = beside => match never {},
-        };
+        // Nobody is connected any more; what was under way still has its line of the audit.
+        writes.cut_off().await;
         match ended {
             Ended::Drained => tracing::info!("stopped; every accepted request was answered"),
             Ended::CutOff => tracing::warn!("stopped at shutdown.timeout with connections still busy"),

@@ -72,6 +72,7 @@ pub(super) fn run(
     runtime.block_on(async {
         match Monigate::bind(config).await {
             Ok(gateway) => {
+                let writes = gateway.writes();
                 let work = signals.over(|stop, hang_ups| async {
                     let (configs, reloads) = mpsc::channel(1);
                     tokio::select! {
@@ -81,6 +82,7 @@ pub(super) fn run(
                 });
                 if work.await.is_none() {
                     tracing::warn!("stopped at once by a second signal; what was under way is cut off");
+                    writes.cut_off().await;
                 }
                 // Ended as it was told to: an orchestrator must not take that for a crash.
                 Ok(OK)

@@ -51,7 +51,7 @@ pub(super) struct Errands {
     memory: Memory,
     places: Places,
     writes: Writes,
-    /// How long a caller of a read waits that does not say how long.
+    /// How long a caller of a read waits that does not say how long, and the longest that a read may take in all.
     patience: Duration,
     metrics: Arc<Metrics>,
 }
@@ -107,22 +107,22 @@ impl Errands {
     where
         B: HttpBody<Data: Send, Error: Into<BoxError>> + Send,
     {
-        let operation = order.forward.operation;
+        let (operation, space) = (order.forward.operation, order.forward.space.clone());
         let served = match operation.writes() {
             true => self.write(order, body).await,
             false => self.read(order).await,
         };
-        served.map_err(|kind| kind.of(operation.id))
+        served.map_err(|kind| Error { kind, operation: operation.id, space: Some(space) })
     }
 
     async fn read(self, order: Order) -> Result<Served, Kind> {
         let Order { forward, line, patience, .. } = order;
-        let operation = forward.operation;
+        let (operation, deadline) = (forward.operation, forward.began + self.patience);
         let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         let answered = timeout(patience.unwrap_or(self.patience), self.forwards.oneshot(forward)).await;
         let (head, body) = answered.map_err(|_| Kind::OutOfPatience)?.map_err(failed)?.into_parts();
         match flaw(&head, is_json(&head)) {
-            None => Ok(passed(operation, head, Body::passing(body, place))),
+            None => Ok(passed(operation, head, Body::passing(body, place, deadline))),
             Some(flaw) => Err(Kind::Lookup(unusable(flaw, head))),
         }
     }

@@ -5,6 +5,7 @@ mod admission;
 mod conditions;
 mod counting;
 mod descriptions;
+mod errands;
 mod freshness;
 mod patience;
 mod readme;
@@ -65,6 +66,12 @@ impl Gateway {
     }
 
     fn lasting(monime: Monime, lifetimes: Lifetimes, change: impl FnOnce(&mut Terms)) -> Self {
+        let forwards = Forwards::new(tower::service_fn(|_| async { Err(Failure::NoToken) }));
+        Self::passing(monime, lifetimes, forwards, change)
+    }
+
+    /// The same, with a way for what is passed on.
+    fn passing(monime: Monime, lifetimes: Lifetimes, forwards: Forwards, change: impl FnOnce(&mut Terms)) -> Self {
         let versions = KNOWN_VERSIONS.map(|version| Version::parse(version).unwrap());
         let space = SpaceId::parse(SPACE).unwrap();
         let mut terms = Terms {
@@ -80,7 +87,6 @@ impl Gateway {
         };
         change(&mut terms);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let forwards = Forwards::new(tower::service_fn(|_| async { Err(Failure::NoToken) }));
         let lookups = Lookups::new(monime.clone(), Memory::new(limits(1 << 22), Arc::clone(&metrics)), lifetimes);
         let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms, Arc::clone(&metrics)));
         Self { monime, metrics, service }

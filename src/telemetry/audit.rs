@@ -46,8 +46,8 @@ pub struct Write {
     space: Box<str>,
     request_id: Box<str>,
     metrics: Arc<Metrics>,
-    /// What is told if nothing better is known when it is dropped.
-    fate: Fate,
+    /// What is told if nothing better is known when it is dropped; nothing, where another line tells it.
+    fate: Option<Fate>,
     status: Option<StatusCode>,
 }
 
@@ -85,26 +85,73 @@ impl Write {
     pub fn new(asked: Asked<'_>, caller: Arc<str>, metrics: Arc<Metrics>) -> Self {
         let Asked { operation, space, request_id, .. } = asked;
         let space = space.unwrap_or_default().into();
-        Self { caller, operation, space, request_id: request_id.into(), metrics, fate: Fate::NotSent, status: None }
+        Self {
+            caller,
+            operation,
+            space,
+            request_id: request_id.into(),
+            metrics,
+            fate: Some(Fate::NotSent),
+            status: None,
+        }
     }
 
     /// From here on some of it may have been sent.
     pub fn may_be_sent(&mut self) {
-        self.fate = Fate::Unknown;
+        self.fate = Some(Fate::Unknown);
     }
 
     /// Tells what became of it, with Monime's status if there was one.
     pub fn ended(mut self, fate: Fate, status: Option<StatusCode>) {
-        (self.fate, self.status) = (fate, status);
+        (self.fate, self.status) = (Some(fate), status);
+    }
+
+    /// Leaves it to the line of its refusal.
+    pub fn refused(mut self) {
+        self.fate = None;
     }
 }
 
 impl Drop for Write {
     fn drop(&mut self) {
-        let outcome = self.fate.as_str();
+        let Some(outcome) = self.fate.map(Fate::as_str) else { return };
         let Self { operation, caller, space, request_id, .. } = self;
         let asked = Asked { caller: Some(caller), operation, space: Some(space), request_id };
         line(asked, outcome, self.status, None);
         self.metrics.write(operation, outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_told_once_by_what_is_known_when_it_ends() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let asked = Asked { caller: Some("shop"), operation: "CreatePayout", space: Some("spc-1"), request_id: "r" };
+        let write = || Write::new(asked, "shop".into(), Arc::clone(&metrics));
+        let told = || {
+            let families = metrics.registry().gather();
+            let writes = families.iter().filter(|family| family.name() == "monigate_writes_total");
+            let told = |one: &prometheus::proto::Metric| {
+                let outcome = one.get_label().iter().find(|label| label.name() == "outcome").unwrap().value();
+                format!("{outcome} {}", one.get_counter().get_value())
+            };
+            writes.flat_map(|family| family.get_metric()).map(told).collect::<Vec<_>>()
+        };
+        write().refused();
+        assert!(told().is_empty(), "its refusal has a line of its own");
+        drop(write());
+        assert_eq!(told(), ["not_sent 1"]);
+        let mut sent = write();
+        sent.may_be_sent();
+        drop(sent);
+        for fate in [Fate::Done, Fate::Rejected, Fate::Unknown, Fate::NotSent] {
+            let mut sent = write();
+            sent.may_be_sent();
+            sent.ended(fate, None);
+        }
+        assert_eq!(told(), ["done 1", "not_sent 2", "rejected 1", "unknown 2"]);
     }
 }

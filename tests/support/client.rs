@@ -136,6 +136,21 @@ impl Wire {
         self.answer().await.expect("an answer")
     }
 
+    /// Everything that came until these bytes were there, and they.
+    pub(crate) async fn until(&mut self, bytes: &str) -> String {
+        let found = async {
+            loop {
+                let text = String::from_utf8_lossy(&self.ahead).into_owned();
+                if let Some(at) = text.find(bytes) {
+                    self.ahead.drain(..at + bytes.len());
+                    return text[..at + bytes.len()].to_owned();
+                }
+                assert!(self.more().await, "the connection ended before {bytes:?}: {text}");
+            }
+        };
+        timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("never: {bytes:?}"))
+    }
+
     /// Everything until the other side closes.
     pub(crate) async fn rest(mut self) -> Vec<u8> {
         // A reset ends a connection too.

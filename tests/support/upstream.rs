@@ -100,13 +100,17 @@ impl Connection {
         }
     }
 
-    /// The next request's head; lookups have nothing else.
+    /// The next request: its head, and as many bytes of a body as that says.
     async fn request(&mut self) -> Option<String> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
             bytes.push(self.socket.read_u8().await.ok()?);
         }
-        Some(String::from_utf8(bytes).unwrap())
+        let head = String::from_utf8(bytes).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        self.socket.read_exact(&mut body).await.ok()?;
+        Some(head + &String::from_utf8(body).unwrap())
     }
 
     async fn play(&mut self, step: Step) -> Option<()> {

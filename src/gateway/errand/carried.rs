@@ -76,3 +76,46 @@ where
         Err(_) => Err(Refused::BodyTimedOut),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::io;
+
+    use futures_util::{Stream, StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// A body of these pieces, each a second after the one before.
+    fn slow(pieces: usize) -> StreamBody<impl Stream<Item = Result<Frame<Bytes>, Infallible>>> {
+        let piece = |_| async {
+            sleep(Duration::from_secs(1)).await;
+            Ok(Frame::data(Bytes::from_static(b"x")))
+        };
+        StreamBody::new(stream::iter(0..pieces).then(piece))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_ten_seconds_in_all_however_often_a_byte_of_it_comes() {
+        assert_eq!(whole(Box::pin(slow(9))).await.unwrap().len(), 9);
+        let begun = Instant::now();
+        assert_eq!(whole(Box::pin(slow(99))).await, Err(Refused::BodyTimedOut));
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_or_is_too_long_is_none() {
+        let broken = |_| Err(io::Error::other("gone"));
+        let pieces = stream::iter([Ok(Frame::data(Bytes::from_static(b"{")))]).chain(stream::iter([()]).map(broken));
+        assert_eq!(whole(StreamBody::new(pieces)).await, Err(Refused::BodyBroken));
+        let full = |length| Full::new(Bytes::from(vec![b'x'; length]));
+        assert_eq!(whole(full(MAX_BODY)).await.unwrap().len(), MAX_BODY);
+        assert_eq!(whole(full(MAX_BODY + 1)).await, Err(Refused::BodyTooLarge));
+        // Not known to be too long before it is read.
+        let endless = stream::repeat(Bytes::from(vec![b'x'; 1000])).map(|data| Ok::<_, Infallible>(Frame::data(data)));
+        assert_eq!(whole(StreamBody::new(endless)).await, Err(Refused::BodyTooLarge));
+    }
+}

@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::StatusCode;
 use http::response::Parts;
 use http_body::Body as HttpBody;
@@ -37,7 +38,10 @@ const DELETE_CHECKOUT_SESSION: &str = "DeleteCheckoutSession";
 
 /// The writes under way. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct Writes(watch::Sender<usize>);
+pub struct Writes {
+    count: watch::Sender<usize>,
+    cut_off: watch::Sender<bool>,
+}
 
 /// One write under way, until it is dropped.
 struct UnderWay(Writes);
@@ -53,18 +57,31 @@ impl Writes {
     /// Resolves when no write is under way, at once if none is. Cancel-safe.
     pub async fn ended(&self) {
         // The sender is right here, so the channel cannot be closed.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Waits no longer for those whose callers have left, now and later. Resolves when each has its line of the audit, and
+    /// those are gone whose callers are here: their connections must end beside it. Cancel-safe.
+    pub async fn cut_off(&self) {
+        self.cut_off.send_replace(true);
+        self.ended().await;
+    }
+
+    /// Resolves when they are.
+    async fn are_cut_off(&self) {
+        // As above.
+        let _ = self.cut_off.subscribe().wait_for(|cut_off| *cut_off).await;
     }
 
     fn begin(&self) -> UnderWay {
-        self.0.send_modify(|count| *count += 1);
+        self.count.send_modify(|count| *count += 1);
         UnderWay(self.clone())
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count = count.saturating_sub(1));
+        self.0.count.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
@@ -83,13 +100,20 @@ impl Errands {
             space: Some(forward.space.as_str()),
             request_id: id.as_str(),
         };
+        // Above the audit, so that whoever waits for the end of it waits for its line.
+        let under_way = self.writes.begin();
         let audit = Write::new(asked, Arc::clone(caller.name()), Arc::clone(&self.metrics));
         let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         if forward.operation.has_body() {
-            forward.body = carried::whole(body).await.map_err(Kind::Refused)?;
+            match carried::whole(body).await {
+                Ok(body) => forward.body = body,
+                Err(refused) => {
+                    audit.refused();
+                    return Err(Kind::Refused(refused));
+                }
+            }
         }
         let (tell, told) = oneshot::channel();
-        let under_way = self.writes.begin();
         tokio::spawn(self.carry_out(forward, audit, (place, under_way), tell));
         let told = match patience {
             None => told.await.ok(),
@@ -112,6 +136,10 @@ impl Errands {
                 // Nobody waits for it, and nothing of it was sent.
                 () = async { tell.closed().await; stage.queued().await } => return audit.ended(Fate::NotSent, None),
                 answer = &mut answer => answer,
+                () = self.writes.are_cut_off() => {
+                    let is_queued = stage.queued().now_or_never().is_some();
+                    return audit.ended(if is_queued { Fate::NotSent } else { Fate::Unknown }, None);
+                }
             }
         };
         let (fate, status) = (fate(&answered), answered.as_ref().ok().map(|(head, _)| head.status));
