@@ -3,6 +3,7 @@
 //! Owns what of a caller's request travels with it, and when an answer is Monime's own. Refuses to read more of a body than
 //! its bound, and to pass on what is not Monime's. What it is allowed at all, `route` has decided.
 
+mod answer;
 mod carried;
 mod write;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VIA};
+use http::header::{CACHE_CONTROL, HeaderValue, VIA};
 use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{Response, Uri};
@@ -29,6 +30,7 @@ use crate::monime::operation::Operation;
 use crate::monime::{Flaw, SpaceId, Version};
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::{Failure, Forward, Forwards, Interest, Line, Stage};
+use answer::Whole;
 pub(super) use carried::{Carried, carried};
 pub use write::Writes;
 
@@ -120,37 +122,17 @@ impl Errands {
         let (operation, deadline) = (forward.operation, forward.began + self.patience);
         let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         let answered = timeout(patience.unwrap_or(self.patience), self.forwards.oneshot(forward)).await;
-        let (head, body) = answered.map_err(|_| Kind::OutOfPatience)?.map_err(failed)?.into_parts();
-        match flaw(&head, is_json(&head)) {
+        let answer = answered.map_err(|_| Kind::OutOfPatience)?.map_err(failed)?;
+        if !answer.status().is_success() {
+            // An error is short, and only its last byte shows whether it is Monime's own word.
+            return own(operation, answer::whole(answer).await.map_err(failed)?).map_err(Kind::Lookup);
+        }
+        let (head, body) = answer.into_parts();
+        match answer::flaw_of_head(&head) {
             None => Ok(passed(operation, head, Body::passing(body, place, deadline))),
             Some(flaw) => Err(Kind::Lookup(unusable(flaw, head))),
         }
     }
-}
-
-/// Why an answer is not Monime's own, or not for callers, if so. `credible` says whether its body may be Monime's.
-fn flaw(head: &Parts, credible: bool) -> Option<Flaw> {
-    let status = head.status;
-    match status.as_u16() {
-        401 => Some(Flaw::Credentials),
-        // An answer without content has nothing to be judged by.
-        204 => None,
-        200..=299 | 400..=599 if credible => None,
-        200..=299 => Some(Flaw::Unreadable),
-        429 => Some(Flaw::Throttled),
-        400..=499 => Some(Flaw::Unreadable),
-        503 => Some(Flaw::Unavailable),
-        504 => Some(Flaw::TimedOut),
-        500..=599 => Some(Flaw::Failed),
-        _ => Some(Flaw::Unexpected),
-    }
-}
-
-/// Whether it says that it is JSON: what an edge says in Monime's place is not.
-fn is_json(head: &Parts) -> bool {
-    let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    media_type.eq_ignore_ascii_case(b"application/json")
 }
 
 fn failed(failure: Failure) -> Kind {
@@ -159,6 +141,14 @@ fn failed(failure: Failure) -> Kind {
 
 fn unusable(flaw: Flaw, head: Parts) -> Arc<lookup::Error> {
     Arc::new(lookup::Error::Unusable(flaw, Diagnostics::of(head.headers)))
+}
+
+/// A whole answer, if it is Monime's own.
+fn own(operation: &'static Operation, (head, body): Whole) -> Result<Served, Arc<lookup::Error>> {
+    match answer::flaw(&head, &body) {
+        None => Ok(passed(operation, head, Body::whole(body))),
+        Some(flaw) => Err(unusable(flaw, head)),
+    }
 }
 
 /// Monime's answer, with what the gateway says of itself.

@@ -5,34 +5,28 @@
 //! line of the audit and, where it deleted a session, or may have, in a purge. Refuses to send anything twice: who does not
 //! know how a write came out is told so, and repeats it with the same `Idempotency-Key`.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use http::StatusCode;
-use http::response::Parts;
 use http_body::Body as HttpBody;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tower::{BoxError, ServiceExt};
 
-use super::carried;
-use super::{Errands, Order, failed, flaw, is_json, passed, unusable};
+use super::answer::{self, Whole};
+use super::{Errands, Order, carried, failed, passed, unusable};
 use crate::gateway::admit::Place;
 use crate::gateway::body::Body;
 use crate::gateway::rescue::Kind;
 use crate::gateway::served::Served;
 use crate::lookup::{self, Purge};
 use crate::monime::operation::{self, Operation};
-use crate::monime::{Flaw, SpaceId, envelope};
+use crate::monime::{Flaw, SpaceId};
 use crate::telemetry::audit::{Asked, Fate, Write};
-use crate::upstream::{Failure, Forward, Forwarded, Unreadable};
+use crate::upstream::{Failure, Forward};
 
-/// The longest answer to a write that is read.
-const MAX_ANSWER: usize = 1024 * 1024;
 /// The operation after which what is kept of a session is not true any more.
 const DELETE_CHECKOUT_SESSION: &str = "DeleteCheckoutSession";
 
@@ -49,7 +43,7 @@ struct UnderWay(Writes);
 /// Where its caller waits.
 type Tell = oneshot::Sender<Result<Served, Kind>>;
 /// What Monime said, to the last byte; or why there is nothing.
-type Answered = Result<(Parts, Bytes), Failure>;
+type Answered = Result<Whole, Failure>;
 
 // === impl Writes ===
 
@@ -130,7 +124,8 @@ impl Errands {
         // Should this task ever end before it knows better.
         audit.may_be_sent();
         let answered = {
-            let mut answer = pin!(whole(self.forwards.clone().oneshot(forward)));
+            let sent = self.forwards.clone().oneshot(forward);
+            let mut answer = pin!(async { answer::whole(sent.await?).await });
             tokio::select! {
                 biased;
                 // Nobody waits for it, and nothing of it was sent.
@@ -159,26 +154,11 @@ impl Errands {
     }
 }
 
-/// Reads an answer to its end.
-async fn whole(answer: impl Future<Output = Result<Forwarded, Failure>>) -> Answered {
-    let (head, body) = answer.await?.into_parts();
-    match Limited::new(body, MAX_ANSWER).collect().await {
-        Ok(whole) => Ok((head, whole.to_bytes())),
-        Err(error) if error.is::<LengthLimitError>() => Err(Unreadable::TooLarge.into()),
-        Err(error) => Err(error.downcast::<Failure>().map_or_else(Failure::Internal, |failure| *failure)),
-    }
-}
-
-/// Why an answer to a write is not Monime's own, or not for callers, if so.
-fn flaw_of(head: &Parts, body: &[u8]) -> Option<Flaw> {
-    flaw(head, if head.status.is_success() { is_json(head) } else { envelope::is_error(body) })
-}
-
 fn fate(answered: &Answered) -> Fate {
     match answered {
         Err(failure) if failure.was_not_sent() => Fate::NotSent,
         Err(_) => Fate::Unknown,
-        Ok((head, body)) => match flaw_of(head, body) {
+        Ok((head, body)) => match answer::flaw(head, body) {
             None if head.status.is_success() => Fate::Done,
             None if head.status.is_server_error() => Fate::Unknown,
             // Refused before anything was done.
@@ -204,7 +184,7 @@ fn told(operation: &'static Operation, answered: Answered) -> Result<Served, Kin
         Err(failure) if failure.was_not_sent() => return Err(failed(failure)),
         Err(failure) => return Err(Kind::OutcomeUnknown(Some(Arc::new(lookup::Error::Failed(failure))))),
     };
-    match flaw_of(&head, &body) {
+    match answer::flaw(&head, &body) {
         None => Ok(passed(operation, head, Body::whole(body))),
         Some(flaw @ (Flaw::Credentials | Flaw::Throttled)) => Err(Kind::Lookup(unusable(flaw, head))),
         Some(flaw) => Err(Kind::OutcomeUnknown(Some(unusable(flaw, head)))),

@@ -1,0 +1,62 @@
+//! When an answer to what was passed on is Monime's own word, for its caller to read.
+//!
+//! Refuses what an edge says in Monime's place, and what Monime says to the gateway and not to its caller.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::response::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::monime::{Flaw, envelope};
+use crate::upstream::{Failure, Forwarded, Unreadable};
+
+/// The longest answer that is read whole: to a write, and one that tells of an error.
+const MAX_WHOLE: usize = 1024 * 1024;
+
+/// An answer to its last byte.
+pub(super) type Whole = (Parts, Bytes);
+
+/// Reads an answer to its end. Has no deadline but its body's own.
+pub(super) async fn whole(answer: Forwarded) -> Result<Whole, Failure> {
+    let (head, body) = answer.into_parts();
+    match Limited::new(body, MAX_WHOLE).collect().await {
+        Ok(whole) => Ok((head, whole.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Err(Unreadable::TooLarge.into()),
+        Err(error) => Err(error.downcast::<Failure>().map_or_else(Failure::Internal, |failure| *failure)),
+    }
+}
+
+/// Why an answer is not Monime's own, or not for callers, if so.
+pub(super) fn flaw(head: &Parts, body: &[u8]) -> Option<Flaw> {
+    judged(head, if head.status.is_success() { is_json(head) } else { envelope::is_error(body) })
+}
+
+/// The same of a success whose body is on its way.
+pub(super) fn flaw_of_head(head: &Parts) -> Option<Flaw> {
+    judged(head, is_json(head))
+}
+
+/// `credible` says whether its body may be Monime's.
+fn judged(head: &Parts, credible: bool) -> Option<Flaw> {
+    let status = head.status;
+    match status.as_u16() {
+        401 => Some(Flaw::Credentials),
+        // An answer without content has nothing to be judged by.
+        204 => None,
+        200..=299 | 400..=599 if credible => None,
+        200..=299 => Some(Flaw::Unreadable),
+        429 => Some(Flaw::Throttled),
+        400..=499 => Some(Flaw::Unreadable),
+        503 => Some(Flaw::Unavailable),
+        504 => Some(Flaw::TimedOut),
+        500..=599 => Some(Flaw::Failed),
+        _ => Some(Flaw::Unexpected),
+    }
+}
+
+/// Whether it says that it is JSON: what an edge says in Monime's place is not.
+fn is_json(head: &Parts) -> bool {
+    let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    media_type.eq_ignore_ascii_case(b"application/json")
+}
