@@ -97,6 +97,9 @@ impl Budget {
                 let Some(waiter) = self.waiting.get_mut(&ticket).filter(|waiter| waiter.at > now) else { continue };
                 self.windows.unbook(&waiter.places, waiter.at);
                 let (at, _) = self.windows.earliest(&waiter.places, floors.of(&waiter.places, now));
+                // Late answers may have left less room than was planned with; who has none now keeps its turn, and is told
+                // when it comes. Behind all that is booked it would take everyone after it along.
+                let at = at.min(waiter.at);
                 self.windows.mark(&waiter.places, at, Kind::Booked);
                 floors.raise(&waiter.places, at);
                 moved_up |= at < waiter.at;
