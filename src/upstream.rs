@@ -30,11 +30,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::Full;
-use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder};
 
 pub use admission::{Gate, Quota};
+pub use asking::Waiting;
 pub use client::{Client, NoClient, Wire};
 pub use failure::{Bound, Failure, Unreachable, Unreadable};
 pub use forward::{Forward, Forwarded, Forwards};
@@ -63,12 +63,8 @@ use retry::Retry;
 pub struct Fetch {
     /// What is asked for.
     pub key: Key,
-    /// Where it stands, for whoever waits.
-    pub stage: Stage,
-    /// Who waits.
-    interest: Interest,
-    /// When it was made; its total deadline counts from here.
-    began: Instant,
+    /// Its wait for its turn.
+    pub waiting: Waiting,
     /// Whether the session was read so lately that others, which were not, may have most of the line.
     early: bool,
 }
@@ -92,14 +88,13 @@ impl Fetch {
     /// A lookup of `key` that begins now, for nobody in particular.
     #[must_use]
     pub fn new(key: Key) -> Self {
-        let (stage, interest) = (Stage::default(), Interest::default());
-        Self { key, stage, interest, began: Instant::now(), early: false }
+        Self { key, waiting: Waiting::on_behalf_of(Interest::default()), early: false }
     }
 
     /// The same, in the lines of those who wait for it.
     #[must_use]
     pub fn on_behalf_of(self, interest: Interest) -> Self {
-        Self { interest, ..self }
+        Self { waiting: Waiting { interest, ..self.waiting }, ..self }
     }
 
     /// The same; if it is `early`, for a session that was read less than a round of all polled ones ago, only the head of

@@ -16,7 +16,7 @@ use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{Response, Uri};
 use http_body::Body as HttpBody;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tower::{BoxError, ServiceExt};
 
 use super::admit::Places;
@@ -29,7 +29,7 @@ use crate::lookup::{self, CACHE_STATUS, Diagnostics, Memory, via};
 use crate::monime::operation::Operation;
 use crate::monime::{Flaw, SpaceId, Version};
 use crate::telemetry::{Metrics, Outcome};
-use crate::upstream::{Failure, Forward, Forwards, Interest, Line, Stage};
+use crate::upstream::{Failure, Forward, Forwards, Interest, Line, Waiting};
 use answer::Whole;
 pub(super) use carried::{Carried, carried};
 pub use write::Writes;
@@ -83,9 +83,7 @@ impl Errand<'_> {
             content_type: carried.content_type,
             idempotency_key: carried.idempotency_key,
             body: Bytes::new(),
-            interest: Interest::of(line.clone()),
-            stage: Stage::default(),
-            began: Instant::now(),
+            waiting: Waiting::on_behalf_of(Interest::of(line.clone())),
         };
         Order { forward, line, caller: Arc::clone(caller), patience, id }
     }
@@ -119,7 +117,7 @@ impl Errands {
 
     async fn read(self, order: Order) -> Result<Served, Kind> {
         let Order { forward, line, patience, .. } = order;
-        let (operation, deadline) = (forward.operation, forward.began + self.patience);
+        let (operation, deadline) = (forward.operation, forward.waiting.began + self.patience);
         let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         let answered = timeout(patience.unwrap_or(self.patience), self.forwards.oneshot(forward)).await;
         let answer = answered.map_err(|_| Kind::OutOfPatience)?.map_err(failed)?;

@@ -95,7 +95,7 @@ async fn ask<F>(fetch: &F, lookup: Fetch, ticket: &Ticket<Landing>) -> Option<(R
 where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone,
 {
-    let stage = lookup.stage.clone();
+    let stage = lookup.waiting.stage.clone();
     let mut reply = pin!(fetch.clone().oneshot(lookup));
     loop {
         tokio::select! {

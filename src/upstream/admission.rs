@@ -64,13 +64,14 @@ where
             return Box::pin(ready(Err(Failure::NoToken)));
         };
         let places = Places { token, operation: request.operation(), space: space.clone() };
-        let latest = request.began() + self.patience / request.haste();
+        let waiting = request.waiting().clone();
+        let latest = waiting.began + self.patience / request.haste();
         let (gate, mut inner) = (self.gate.clone(), self.inner.clone());
         Box::pin(async move {
-            request.stage().waits();
-            let turn = gate.turn(places, request.interest(), rates, latest).await?;
+            waiting.stage.waits();
+            let turn = gate.turn(places, &waiting.interest, rates, latest).await?;
             let turn = if request.ends_with_its_caller() { turn.of_one_who_may_leave() } else { turn };
-            request.stage().sends();
+            waiting.stage.sends();
             let result = inner.call(request).await;
             turn.ended(&result);
             result

@@ -11,18 +11,25 @@ use crate::monime::operation::GET_CHECKOUT_SESSION;
 /// would decide which of many sessions are ever read.
 const HEAD: u32 = 4;
 
+/// A request's wait for its turn.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// On whose behalf.
+    pub interest: Interest,
+    /// Where it stands, for whoever waits for it.
+    pub stage: Stage,
+    /// When the request was made; how long it may take counts from here.
+    pub began: Instant,
+}
+
 /// A request on its way to Monime.
 pub(super) trait Asks {
     /// Its `operationId`.
     fn operation(&self) -> &'static str;
     /// The space it is for.
     fn space(&self) -> &SpaceId;
-    /// On whose behalf it is made.
-    fn interest(&self) -> &Interest;
-    /// Where it stands.
-    fn stage(&self) -> &Stage;
-    /// When it was made.
-    fn began(&self) -> Instant;
+    /// Its wait for its turn.
+    fn waiting(&self) -> &Waiting;
     /// Whether it is given up when its caller leaves, also after it was sent.
     fn ends_with_its_caller(&self) -> bool;
     /// How many times shorter than others it may wait.
@@ -37,6 +44,14 @@ pub(super) trait Answers {
     fn headers(&self) -> &HeaderMap;
 }
 
+impl Waiting {
+    /// One that begins now.
+    #[must_use]
+    pub fn on_behalf_of(interest: Interest) -> Self {
+        Self { interest, stage: Stage::default(), began: Instant::now() }
+    }
+}
+
 impl Asks for Fetch {
     fn operation(&self) -> &'static str {
         GET_CHECKOUT_SESSION
@@ -46,16 +61,8 @@ impl Asks for Fetch {
         &self.key.space
     }
 
-    fn interest(&self) -> &Interest {
-        &self.interest
-    }
-
-    fn stage(&self) -> &Stage {
-        &self.stage
-    }
-
-    fn began(&self) -> Instant {
-        self.began
+    fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     fn ends_with_its_caller(&self) -> bool {
@@ -77,16 +84,8 @@ impl Asks for Forward {
         &self.space
     }
 
-    fn interest(&self) -> &Interest {
-        &self.interest
-    }
-
-    fn stage(&self) -> &Stage {
-        &self.stage
-    }
-
-    fn began(&self) -> Instant {
-        self.began
+    fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     fn ends_with_its_caller(&self) -> bool {

@@ -22,12 +22,11 @@ use tokio::time::{Instant, timeout_at};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service};
 
+use super::asking::Waiting;
 use super::credentials::SentWith;
 use super::failure::{Bound, Failure, Unreadable};
-use super::interest::Interest;
 use super::origin::{Origin, Timeouts};
 use super::read::NAME;
-use super::stage::Stage;
 use crate::monime::operation::{IDEMPOTENCY_KEY_HEADER, Operation};
 use crate::monime::{SPACE_HEADER, SpaceId, VERSION_HEADER, Version};
 use passing::Passing;
@@ -54,12 +53,8 @@ pub struct Forward {
     pub idempotency_key: Option<HeaderValue>,
     /// Its body, whole.
     pub body: Bytes,
-    /// On whose behalf it is made.
-    pub interest: Interest,
-    /// Where it stands, for whoever waits.
-    pub stage: Stage,
-    /// When it was made; how long it may wait for its turn counts from here.
-    pub began: Instant,
+    /// Its wait for its turn.
+    pub waiting: Waiting,
 }
 
 /// What came back: Monime's status, its own headers with `Content-Type` and `Retry-After`, and its body.

@@ -92,7 +92,7 @@ where
                 retry.metrics.upstream_retry(cause.as_str());
                 tracing::debug!(cause = cause.as_str(), wait_ms = wait.as_millis(), "Monime is asked again");
                 // If nobody waits any more, this is where it ends.
-                fetch.stage.waits();
+                fetch.waiting.stage.waits();
                 sleep(wait).await;
                 generation = retry.keyring.generation(&fetch.key.space);
                 match retry.inner.clone().oneshot(fetch.clone()).await {

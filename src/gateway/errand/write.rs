@@ -120,7 +120,7 @@ impl Errands {
     /// A write's whole life, from waiting for its turn.
     async fn carry_out(self, forward: Forward, mut audit: Write, held: (Place, UnderWay), mut tell: Tell) {
         let (operation, space) = (forward.operation, forward.space.clone());
-        let (target, stage) = (forward.target.clone(), forward.stage.clone());
+        let (target, stage) = (forward.target.clone(), forward.waiting.stage.clone());
         // Should this task ever end before it knows better.
         audit.may_be_sent();
         let answered = {

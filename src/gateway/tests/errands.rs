@@ -112,7 +112,7 @@ fn held() -> (Shop, watch::Receiver<Option<Stage>>, watch::Sender<bool>) {
     let shows = Arc::new(shows);
     let shop = Shop::passing(move |forward: Forward| {
         let mut gate = gate.clone();
-        shows.send_replace(Some(forward.stage.clone()));
+        shows.send_replace(Some(forward.waiting.stage.clone()));
         async move {
             gate.wait_for(|open| *open).await.unwrap();
             Ok(answer(200))

@@ -169,14 +169,14 @@ impl Service<Fetch> for Monime {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, Fetch { key, stage, .. }: Fetch) -> Self::Future {
+    fn call(&mut self, Fetch { key, waiting, .. }: Fetch) -> Self::Future {
         let monime = self.clone();
         Box::pin(async move {
             let mut place = Place(monime.clone(), false);
             monime.0.waiting.send_modify(|(queued, _)| *queued += 1);
             monime.0.open.subscribe().wait_for(|open| *open).await.expect("the script ended before its calls");
             place.1 = true;
-            stage.sends();
+            waiting.stage.sends();
             match monime.said(key).await {
                 Said::Reply(reply) => Ok(reply),
                 Said::Failure(failure) => Err(failure),

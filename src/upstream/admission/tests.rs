@@ -342,7 +342,7 @@ async fn a_fetch_is_queued_until_its_turn_comes_and_sent_from_then_on() {
     settle().await;
     world.says(Said::Nothing);
     let fetch = Fetch::new(key("scs-1"));
-    let stage = fetch.stage.clone();
+    let stage = fetch.waiting.stage.clone();
     let asking = tokio::spawn(world.layer.clone().oneshot(fetch));
     settle().await;
     assert!(stage.queued().now_or_never().is_some());

@@ -14,7 +14,7 @@ use super::*;
 use crate::monime::operation::named;
 use crate::secret::{Keyring, Secret, Source};
 use crate::telemetry::Metrics;
-use crate::upstream::{Gate, Quota, RetryBudget, Settings, Shared};
+use crate::upstream::{Gate, Interest, Quota, RetryBudget, Settings, Shared};
 
 const TOKEN: &str = "mon_test_0123456789abcdef";
 
@@ -27,9 +27,7 @@ fn forward(operation: &str, target: &str, body: &'static str) -> Forward {
         content_type: (!body.is_empty()).then_some(HeaderValue::from_static("application/json")),
         idempotency_key: (!body.is_empty()).then_some(HeaderValue::from_static("key-1")),
         body: body.into(),
-        interest: Interest::default(),
-        stage: Stage::default(),
-        began: Instant::now(),
+        waiting: Waiting::on_behalf_of(Interest::default()),
     }
 }
 

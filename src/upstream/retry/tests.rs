@@ -360,7 +360,7 @@ async fn a_new_token_waits_for_a_turn_of_its_own() {
     let script = monime.asked.monime.clone();
     script.lets_wait();
     let fetch = Fetch::new(key("scs-1"));
-    let stage = fetch.stage.clone();
+    let stage = fetch.waiting.stage.clone();
     let looking = tokio::spawn(monime.asked.layer.clone().oneshot(fetch));
     script.queued(1).await;
     script.says({
