@@ -235,7 +235,7 @@ async fn requests_are_counted_by_configured_names_and_strangers_make_no_series()
 }
 
 /// Every place in a request where a key may stand, in its right place or by mistake.
-fn misplaced(key: &str) -> [String; 13] {
+fn misplaced(key: &str) -> [String; 15] {
     let basic = base64(format!("shop:{key}").as_bytes());
     [
         bearer(key),
@@ -247,6 +247,8 @@ fn misplaced(key: &str) -> [String; 13] {
         format!("Authorization: Bearer {key}\0\r\n"),
         bearer(&key.repeat(200)),
         bearer(SHOP) + &format!("Proxy-Authorization: Bearer {key}\r\nCookie: key={key}\r\nX-Api-Key: {key}\r\n"),
+        bearer(SHOP) + &format!("X-Request-Id: {key}\r\n"),
+        bearer(key) + &format!("X-Request-Id: for.{}\r\n", key.to_uppercase()),
         bearer(SHOP) + &of_space(key),
         bearer(SHOP) + &of_space(&format!("spc-{key}")),
         bearer(SHOP) + &format!("Monime-Version: {key}\r\nMonigate-Timeout: {key}\r\n"),
