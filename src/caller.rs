@@ -27,7 +27,7 @@ use crate::server::ClientCertificate;
 use meter::Meter;
 
 pub use callers::Callers;
-pub use credential::MAX_CREDENTIAL;
+pub use credential::{MAX_CREDENTIAL, is_misplaced};
 pub use digest::{Digest, InvalidDigest};
 pub use issuer::{InvalidJwks, Issuer, MAX_JWKS, MAX_JWKS_KEYS};
 pub use key::{GatewayKey, InvalidGatewayKey, NoRandomness, new_key};

@@ -56,7 +56,7 @@ impl Office {
         let id = sandbox.create(&space());
         sandbox.put(&space(), &id, "completed");
         let config = load(&folder, &base_url, jwt);
-        let gateway = Gateway::of(config, sandbox, served).await;
+        let gateway = Gateway::open(sandbox, served, config).await;
         Self { folder, base_url, gateway, id }
     }
 

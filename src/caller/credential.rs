@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::Unproved;
+use crate::secret::looks_secret;
 
 /// The longest key or token that is looked at, in bytes. Service-account tokens are around 1 KiB.
 pub const MAX_CREDENTIAL: usize = 8 * 1024;
@@ -21,6 +22,13 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Unproved> 
         return Err(Unproved::Repeated);
     }
     bearer(field.as_bytes()).map(Some)
+}
+
+/// Whether a text of a caller's own choice, which is shown where it is taken over, looks like a gateway key or a token
+/// that was put in the wrong place.
+#[must_use]
+pub fn is_misplaced(text: &str) -> bool {
+    looks_secret(text)
 }
 
 /// RFC 6750 section 2.1, but for one thing: RFC 9110 lets more than one space follow a scheme, and nobody sends that.

@@ -9,7 +9,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Request};
 
 use super::route::Refused;
-use crate::caller::{Caller, Callers, certificate_names};
+use crate::caller::{Caller, Callers, certificate_names, is_misplaced};
 use crate::lookup::X_REQUEST_ID;
 
 /// A request and what is known of it.
@@ -58,11 +58,12 @@ impl Door {
 impl RequestId {
     const MAX: usize = 64;
 
-    /// The caller's own if it is one that may stand in a log, else a new one.
+    /// The caller's own if it is one that may stand in a log, else a new one. A key that was put there may not.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut id = Self { text: [0; Self::MAX], length: 0 };
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        let usable = |id: &&[u8]| (1..=Self::MAX).contains(&id.len()) && id.iter().all(allowed);
+        let is_key = |id: &[u8]| std::str::from_utf8(id).is_ok_and(is_misplaced);
+        let usable = |id: &&[u8]| (1..=Self::MAX).contains(&id.len()) && id.iter().all(allowed) && !is_key(id);
         // Either fits, so writing cannot fail.
         let mut rest = id.text.as_mut_slice();
         let _ = match headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes).filter(usable) {

@@ -2,6 +2,7 @@
 //! paused clock and without a socket.
 
 mod admission;
+mod callers;
 mod conditions;
 mod counting;
 mod descriptions;

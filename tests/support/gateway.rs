@@ -1,7 +1,7 @@
 //! A whole gateway in this process, over real sockets, with a sandbox behind it. Both end when it is dropped.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use monigate::config::{Config, Flag, Problems, Sources};
@@ -41,26 +41,28 @@ impl Gateway {
     /// With further settings, each as `key=value`.
     pub(crate) async fn with(settings: &[&str]) -> Self {
         let (sandbox, base_url, served) = play(None).await;
-        Self::open(sandbox, served, &base_url, settings).await
+        Self::open(sandbox, served, config(&base_url, settings)).await
     }
 
     /// Asks a sandbox that speaks https with a throw-away CA in `folder`.
     pub(crate) async fn over_tls(folder: &Path, ca: &Path) -> Self {
         let (sandbox, base_url, served) = play(Some(folder)).await;
-        Self::open(sandbox, served, &base_url, &[&format!("monime.ca_file={}", ca.display())]).await
+        let config = config(&base_url, &[&format!("monime.ca_file={}", ca.display())]);
+        Self::open(sandbox, served, config).await
     }
 
     /// Asks whoever is at `base_url`; the sandbox hears nothing.
     pub(crate) async fn before(base_url: &str, settings: &[&str]) -> Self {
-        Self::open(Sandbox::new(sandbox::Settings::default()), JoinSet::new(), base_url, settings).await
+        Self::of(config(base_url, settings)).await
     }
 
-    async fn open(sandbox: Sandbox, behind: JoinSet<()>, base_url: &str, settings: &[&str]) -> Self {
-        Self::of(config(base_url, settings), sandbox, behind).await
+    /// By this configuration, which says whom it asks; the sandbox hears nothing.
+    pub(crate) async fn of(config: Config) -> Self {
+        Self::open(Sandbox::new(sandbox::Settings::default()), JoinSet::new(), config).await
     }
 
-    /// By a configuration that is read already.
-    pub(crate) async fn of(config: Config, sandbox: Sandbox, behind: JoinSet<()>) -> Self {
+    /// By this configuration, which asks this sandbox or somebody before it.
+    pub(crate) async fn open(sandbox: Sandbox, behind: JoinSet<()>, config: Config) -> Self {
         let gateway = Monigate::bind(config).await.unwrap();
         let (address, admin) = (gateway.address().clone(), gateway.admin_address().clone());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -154,6 +156,11 @@ pub(crate) fn config(base_url: &str, settings: &[&str]) -> Config {
 
 /// The same, which may have problems.
 pub(crate) fn load(base_url: &str, settings: &[&str]) -> Result<Config, Problems> {
+    load_files(Vec::new(), base_url, settings)
+}
+
+/// The same on top of these files: what is a table can stand nowhere else.
+pub(crate) fn load_files(files: Vec<PathBuf>, base_url: &str, settings: &[&str]) -> Result<Config, Problems> {
     let base_url = format!("monime.base_url={base_url}");
     let (space, other) = (format!("monime.default_space={SPACE}"), format!("monime.spaces={OTHER_SPACE}"));
     let ours = ["listen.address=127.0.0.1:0", "admin.address=127.0.0.1:0", &base_url, &space, &other];
@@ -161,7 +168,7 @@ pub(crate) fn load(base_url: &str, settings: &[&str]) -> Result<Config, Problems
     let mut environment = BTreeMap::from([("MONIGATE__MONIME__TOKEN".to_owned(), DEFAULT_TOKEN.to_owned())]);
     // A token is given once.
     environment.retain(|_, _| !settings.iter().any(|setting| setting.starts_with("monime.token_file=")));
-    Config::load(&Sources { files: Vec::new(), environment, flags })
+    Config::load(&Sources { files, environment, flags })
 }
 
 /// A sandbox without limits.

@@ -10,6 +10,7 @@
     reason = "what a test cannot prepare is its failure"
 )]
 
+pub(crate) mod callers;
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod gateway;
