@@ -6,8 +6,8 @@
 //! - `GET /config`: the effective configuration, redacted, with the source of each key.
 //! - `POST /purge`: takes answers out of memory.
 //!
-//! On an address that other machines can reach, only the first three are open, unless there are keys for the others. Refuses to show a secret, and to purge
-//! anything on a request that it does not understand to the last field.
+//! On an address that other machines can reach, only the first three are open, unless there are keys for the others.
+//! Refuses to show a secret, and to purge anything on a request that it does not understand to the last field.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

@@ -64,7 +64,8 @@ pub struct Terms {
     pub writes: Writes,
 }
 
-/// Everything between a caller's request and a lookup, or what is passed on by `forwards`, outermost first. Always ready; never fails.
+/// Everything between a caller's request and a lookup, or what is passed on by `forwards`, outermost first. Always ready;
+/// never fails.
 pub fn gateway<F, B>(
     lookups: Lookups<F>,
     forwards: Forwards,
@@ -76,16 +77,15 @@ where
     F::Future: Send,
     B: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let under_way = (terms.writes.clone(), terms.patience);
-    let memory = lookups.memory().clone();
-    let errands = Errands::new(forwards, memory, terms.places.clone(), under_way, Arc::clone(&metrics));
+    let terms = Arc::new(terms);
+    let errands = Errands::new(forwards, lookups.memory().clone(), &terms, Arc::clone(&metrics));
     ServiceBuilder::new()
         // Outermost: every request is counted once, also one that is refused, that fails, or whose caller leaves.
-        .layer_fn(|inner| Measure::new(inner, terms.door.clone(), Arc::clone(&metrics)))
+        .layer_fn(|inner| Measure::new(inner, Arc::clone(&terms), Arc::clone(&metrics)))
         // Above all that can refuse or fail: from here on there is always an answer.
         .layer_fn(Rescue::new)
         // Reads the request. A hit ends here, in this very call: no queue, no lock, no allocation for a future.
-        .layer_fn(|inner| Recall::new(inner, lookups.clone(), errands.clone(), terms.clone()))
+        .layer_fn(|inner| Recall::new(inner, lookups.clone(), errands.clone(), Arc::clone(&terms)))
         // Below the hits, so that a crowd that waits on Monime never costs a caller an answer that is already here.
         .layer_fn(|inner| Admit::new(inner, terms.places.clone()))
         .service(Ask::new(lookups.clone()))

@@ -21,8 +21,8 @@
 //! store keeps it if it is final; everyone who waited is told.
 //!
 //! # The import rule
-//! `monime` → `telemetry` → `secret` → `server, caller, upstream` → `lookup` → `gateway, admin` → `config` → `assembly` → this file → `cli` →
-//! `main`; `sandbox` knows `monime` and `server`. Nobody imports against the arrows; a test proves it.
+//! `monime` → `telemetry` → `secret` → `server` → `caller, upstream` → `lookup` → `gateway, admin` → `config` → `assembly`
+//! → this file → `cli` → `main`; `sandbox` knows `monime` and `server`. Nobody imports against the arrows; a test proves it.
 
 pub mod admin;
 mod assembly;

@@ -19,6 +19,8 @@ pub const SPACE_HEADER: &str = "monime-space-id";
 pub const VERSION_HEADER: &str = "monime-version";
 /// The header in which a 429 says which limit was reached.
 pub const RATE_LIMIT_HEADER: &str = "monime-rate-limit";
+/// The header in which Monime names each request that it answered.
+pub const REQUEST_ID_HEADER: &str = "monime-request-id";
 /// The release that Monime's public OpenAPI file describes.
 pub const CURRENT_VERSION: &str = "caph.2025-08-23";
 /// Every release that is known.

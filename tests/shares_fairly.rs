@@ -150,9 +150,9 @@ fn before(calls: &[(usize, SessionId)], from: usize, id: &SessionId) -> usize {
 #[tokio::test]
 async fn who_asks_now_and_then_is_next_however_much_another_asks() {
     // Fewer places than the flood would fill.
-    let hall = Hall::open(150).await;
+    let hall = Hall::open(60).await;
     let (flood, refusals) = hall.flood(0, 250);
-    eventually("the flood waits", async || (hall.waiting().await >= 80).then_some(())).await;
+    eventually("the flood waits", async || (hall.waiting().await >= 30).then_some(())).await;
     let mut wire = Wire::connect(hall.address()).await;
     let mut overtaken = Vec::new();
     while overtaken.len() < 10 {

@@ -39,7 +39,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(super) issuer: Arc<Issuer>,
-    from: From,
+    from: Source,
     settings: Jwt,
     state: Mutex<State>,
     /// Held by whoever reads a file: where a volume hangs, one thread waits for it and no more.
@@ -47,7 +47,7 @@ pub(crate) struct Keys {
 }
 
 #[derive(Debug)]
-enum From {
+enum Source {
     File(PathBuf),
     Server(Box<Server>),
 }
@@ -84,8 +84,8 @@ impl Keys {
             None => Arc::new(issuer),
         };
         let from = match &settings.keys {
-            Jwks::File(path) => From::File(path.clone()),
-            Jwks::Url { wire, path, token_file } => From::Server(Box::new(Server {
+            Jwks::File(path) => Source::File(path.clone()),
+            Jwks::Url { wire, path, token_file } => Source::Server(Box::new(Server {
                 client: Client::new(wire)?,
                 origin: wire.origin.clone(),
                 // The configuration took it out of a URL.
@@ -96,7 +96,7 @@ impl Keys {
         let now = Instant::now();
         let state = State { asked_at: now, due: now, seen: None, is_fine: false };
         let keys = Self { issuer, from, settings, state: Mutex::new(state), turn: Arc::default() };
-        if let From::File(path) = &keys.from
+        if let Source::File(path) = &keys.from
             && let Ok(text) = read(path)
         {
             // Judged as it was when the configuration was; what became of it since is told by following it.
@@ -113,13 +113,13 @@ impl Keys {
     /// Keeps up with the keys for as long as it is polled. Cancel-safe: who follows later goes on from here, and what was
     /// being asked is asked again.
     pub(crate) async fn follow(&self, metrics: &Metrics) -> Infallible {
-        let is_asked = matches!(self.from, From::Server(_));
+        let is_asked = matches!(self.from, Source::Server(_));
         loop {
             let due = self.lock().due;
             tokio::select! {
                 () = sleep_until(due) => {
                     let bounded = timeout(DEADLINE, self.bring());
-                    let brought = bounded.await.unwrap_or_else(|_| Err("took longer than 5 s".into()));
+                    let brought = bounded.await.unwrap_or_else(|_| Err(format!("took longer than {DEADLINE:?}").into()));
                     self.take_on(brought, metrics);
                 }
                 () = self.issuer.unknown_key(), if is_asked => self.hasten(),
@@ -135,11 +135,11 @@ impl Keys {
 
     async fn bring(&self) -> Result<Bytes, BoxError> {
         match &self.from {
-            From::File(path) => {
+            Source::File(path) => {
                 let path = path.clone();
                 Ok(self.aside(move || read(&path)).await??)
             }
-            From::Server(server) => {
+            Source::Server(server) => {
                 let Server { client, origin, path, token_file } = &**server;
                 let mut request = Request::get(origin.url(path.clone())?).header(ACCEPT, "application/json");
                 if let Some(path) = token_file {
@@ -192,9 +192,9 @@ impl Keys {
             state.seen = Some(brought);
         }
         let every = match &self.from {
-            From::File(_) => FILE_EVERY,
-            From::Server(_) if state.is_fine => ASK_EVERY,
-            From::Server(_) => ASK_AGAIN,
+            Source::File(_) => FILE_EVERY,
+            Source::Server(_) if state.is_fine => ASK_EVERY,
+            Source::Server(_) => ASK_AGAIN,
         };
         state.asked_at = Instant::now();
         state.due = state.asked_at + every;
@@ -206,7 +206,7 @@ impl Keys {
     }
 }
 
-impl fmt::Display for From {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),

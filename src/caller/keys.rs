@@ -14,7 +14,7 @@ use super::Digest;
 /// sends keys chooses what is looked for and never what is in the map.
 pub(super) struct Keys(HashMap<Digest, usize, RandomState>);
 
-/// What no text's digest is compared as equal to in a way that counts: there is no caller behind it.
+/// What is compared with when no key was found. A match would mean nothing: nobody is behind it.
 const NOBODY: Digest = Digest::ZERO;
 
 /// The three steps. Apart from the finding, so that they can be counted.

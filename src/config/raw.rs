@@ -192,7 +192,7 @@ pub(super) struct Timeouts {
     /// One request to Monime, to the last byte of its answer.
     #[schemars(extend("default" = "5s"))]
     pub(super) attempt: String,
-    /// Everything that one lookup does. What it is longer than one attempt is how long any request may wait for its turn.
+    /// Everything that one lookup does. Beyond one attempt, it is how long any request may wait for its turn.
     #[schemars(extend("default" = "10s"))]
     pub(super) total: String,
     /// The longest that a write may take once it was sent.
@@ -270,7 +270,7 @@ pub(super) struct Budget {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
-    /// The most requests that may wait on Monime at a time, two thirds of them one caller's; answers from memory do not
+    /// The most requests that may wait on Monime at a time, at most two thirds of them one caller's; answers from memory do not
     /// count.
     #[schemars(range(min = 1, max = 65_536), extend("default" = 1024))]
     pub(super) max_in_flight: i64,

@@ -19,6 +19,7 @@ use http_body::Body as HttpBody;
 use tokio::time::timeout;
 use tower::{BoxError, ServiceExt};
 
+use super::Terms;
 use super::admit::Places;
 use super::arrival::RequestId;
 use super::body::Body;
@@ -92,14 +93,9 @@ impl Errand<'_> {
 // === impl Errands ===
 
 impl Errands {
-    pub(super) fn new(
-        forwards: Forwards,
-        memory: Memory,
-        places: Places,
-        (writes, patience): (Writes, Duration),
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { forwards, memory, places, writes, patience, metrics }
+    pub(super) fn new(forwards: Forwards, memory: Memory, terms: &Terms, metrics: Arc<Metrics>) -> Self {
+        let (places, writes) = (terms.places.clone(), terms.writes.clone());
+        Self { forwards, memory, places, writes, patience: terms.patience, metrics }
     }
 
     /// Runs an errand. A read is given up with the returned future; of a write, see [`Writes`].
@@ -123,18 +119,18 @@ impl Errands {
         let answer = answered.map_err(|_| Kind::OutOfPatience)?.map_err(failed)?;
         if !answer.status().is_success() {
             // An error is short, and only its last byte shows whether it is Monime's own word.
-            return own(operation, answer::whole(answer).await.map_err(failed)?).map_err(Kind::Lookup);
+            return own(operation, answer::whole(answer).await.map_err(failed)?).map_err(Kind::Unanswered);
         }
         let (head, body) = answer.into_parts();
         match answer::flaw_of_head(&head) {
             None => Ok(passed(operation, head, Body::passing(body, place, deadline))),
-            Some(flaw) => Err(Kind::Lookup(unusable(flaw, head))),
+            Some(flaw) => Err(Kind::Unanswered(unusable(flaw, head))),
         }
     }
 }
 
 fn failed(failure: Failure) -> Kind {
-    Kind::Lookup(Arc::new(lookup::Error::Failed(failure)))
+    Kind::Unanswered(Arc::new(lookup::Error::Failed(failure)))
 }
 
 fn unusable(flaw: Flaw, head: Parts) -> Arc<lookup::Error> {

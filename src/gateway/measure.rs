@@ -16,7 +16,8 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::arrival::{Arrival, Door, RequestId};
+use super::Terms;
+use super::arrival::{Arrival, RequestId};
 use super::body::Body;
 use super::route;
 use super::served::{Failed, Served};
@@ -33,7 +34,7 @@ const CALLER_LEFT: u16 = 499;
 #[derive(Debug, Clone)]
 pub(super) struct Measure<S> {
     inner: S,
-    door: Door,
+    terms: Arc<Terms>,
     metrics: Arc<Metrics>,
 }
 
@@ -64,8 +65,8 @@ struct Measurement {
 // === impl Measure ===
 
 impl<S> Measure<S> {
-    pub(super) fn new(inner: S, door: Door, metrics: Arc<Metrics>) -> Self {
-        Self { inner, door, metrics }
+    pub(super) fn new(inner: S, terms: Arc<Terms>, metrics: Arc<Metrics>) -> Self {
+        Self { inner, terms, metrics }
     }
 }
 
@@ -83,13 +84,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (started, id) = (Instant::now(), RequestId::of(request.headers()));
-        let caller = self.door.who(&request);
+        let caller = self.terms.door.who(&request);
         let measurement = Measurement {
             metrics: Arc::clone(&self.metrics),
             started,
             id,
             operation: route::operation_of(&request),
-            named: self.door.callers.is_some(),
+            named: self.terms.door.callers.is_some(),
             caller: caller.as_ref().ok().cloned().flatten(),
             head_only: request.method() == Method::HEAD,
             http1: request.version() < Version::HTTP_2,

@@ -1,7 +1,8 @@
 //! The layer that answers from memory, and the service below it that waits for Monime.
 //!
-//! What is no lookup is passed on. A hit is one plain function: it reads the request where it lies, reads the store once, copies a header map and a
-//! pointer to the body, and is done within the call. Only what is not in memory is copied and passed down.
+//! What is no lookup is passed on. A hit is one plain function: it reads the request where it lies, reads the store once,
+//! copies a header map and a pointer to the body, and is done within the call. Only what is not in memory is copied and
+//! passed down.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub(super) struct Recall<F, S> {
 struct Desk<F> {
     lookups: Lookups<F>,
     errands: Errands,
-    terms: Terms,
+    terms: Arc<Terms>,
 }
 
 /// Waits for Monime, together with everyone else who wants the same.
@@ -78,7 +79,7 @@ impl HasLine for Wanted {
 // === impl Recall ===
 
 impl<F, S> Recall<F, S> {
-    pub(super) fn new(inner: S, lookups: Lookups<F>, errands: Errands, terms: Terms) -> Self {
+    pub(super) fn new(inner: S, lookups: Lookups<F>, errands: Errands, terms: Arc<Terms>) -> Self {
         Self { desk: Arc::new(Desk { lookups, errands, terms }), inner }
     }
 }
@@ -166,7 +167,7 @@ where
         let told = timeout(patience, lookups.ask(key.clone(), line, refresh));
         Box::pin(async move {
             match told.await {
-                Ok(told) => told.map_err(|error| Kind::Lookup(error).of(GET_CHECKOUT_SESSION)),
+                Ok(told) => told.map_err(|error| Kind::Unanswered(error).of(GET_CHECKOUT_SESSION)),
                 // For this caller it is the same as Monime's lateness, so a kept answer stands in here, too.
                 Err(_) => lookups.stand_in(key.as_ref()).ok_or_else(|| Kind::OutOfPatience.of(GET_CHECKOUT_SESSION)),
             }

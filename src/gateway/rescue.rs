@@ -39,7 +39,7 @@ pub(super) enum Kind {
     /// The caller's own deadline passed.
     OutOfPatience,
     /// Monime's answer, or what there is in its place, is nothing for callers.
-    Lookup(Arc<lookup::Error>),
+    Unanswered(Arc<lookup::Error>),
     /// A write was sent, or may have been, and nobody knows how it came out.
     OutcomeUnknown(Option<Arc<lookup::Error>>),
 }
@@ -49,7 +49,7 @@ pub(super) enum Kind {
 pub(super) struct Error {
     pub(super) kind: Kind,
     pub(super) operation: &'static str,
-    /// The space that it named, of a request that was refused.
+    /// The space that it named, if it is one of the gateway's; for the audit.
     pub(super) space: Option<SpaceId>,
 }
 
@@ -107,7 +107,7 @@ fn rescued(error: Error) -> Served {
         Kind::Refused(refused) => refuse(refused),
         Kind::Overloaded => overloaded(None),
         Kind::OutOfPatience => fail(UPSTREAM_TIMEOUT, None),
-        Kind::Lookup(error) => lookup_failed(&error),
+        Kind::Unanswered(error) => unanswered(&error),
         Kind::OutcomeUnknown(cause) => fail(outcome_unknown(cause.as_deref()), cause),
     };
     served.operation = operation;
@@ -151,7 +151,7 @@ const INTERNAL: Row = Row(
 const UPSTREAM_TIMEOUT: Row =
     Row(StatusCode::GATEWAY_TIMEOUT, "gateway_upstream_timeout", "Monime did not answer in time. Try again.");
 
-fn lookup_failed(error: &Arc<lookup::Error>) -> Served {
+fn unanswered(error: &Arc<lookup::Error>) -> Served {
     let cause = Some(Arc::clone(error));
     match &**error {
         lookup::Error::Unusable(flaw, diagnostics) => {

@@ -258,12 +258,13 @@ pub(super) fn operation_of<B>(request: &Request<B>) -> &'static str {
 /// What is no lookup: off the path that hits take.
 fn other_route(method: &Method, path: &str) -> Result<Route<'static>, Refused> {
     let wanted = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    let known: Vec<&Operation> = operation::at(path).collect();
-    if let Some(operation) = known.iter().find(|operation| operation.method == wanted) {
+    let mut known = operation::at(path).peekable();
+    let template = known.peek().map(|operation| operation.path);
+    if let Some(operation) = known.find(|operation| operation.method == wanted) {
         return Ok(Route::Operation(operation));
     }
-    Err(match known.first() {
-        Some(operation) => Refused::MethodUnknown(operation.path),
+    Err(match template {
+        Some(template) => Refused::MethodUnknown(template),
         None if path.starts_with("//v1/") => Refused::DoubledSlash,
         None => Refused::RouteUnknown,
     })

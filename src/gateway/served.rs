@@ -24,6 +24,6 @@ pub(super) struct Served {
 pub(super) struct Failed {
     pub(super) reason: &'static str,
     pub(super) cause: Option<Arc<lookup::Error>>,
-    /// The space that a refused request named.
+    /// The space that it named, if it is one of the gateway's; for the audit.
     pub(super) space: Option<SpaceId>,
 }

@@ -20,7 +20,9 @@ pub struct Operation {
 
 /// The operation whose answers monigate keeps.
 pub const GET_CHECKOUT_SESSION: &str = "GetCheckoutSession";
-/// The path template of that operation.
+/// The operation after which what is kept of a session is not true any more.
+pub const DELETE_CHECKOUT_SESSION: &str = "DeleteCheckoutSession";
+/// The path template of both.
 pub const CHECKOUT_SESSION: &str = "/v1/checkout-sessions/{}";
 
 /// The header with which a write that is sent again is still carried out once.

@@ -48,17 +48,22 @@ pub struct Write {
     metrics: Arc<Metrics>,
     /// What is told if nothing better is known when it is dropped; nothing, where another line tells it.
     fate: Option<Fate>,
-    status: Option<StatusCode>,
+    answer: Option<Answer>,
+}
+
+/// What Monime said to a write, as far as the audit names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status; its caller may have been told another one.
+    pub status: StatusCode,
+    /// Monime's own id of the request, by which Monime finds what it did.
+    pub request_id: Option<Box<str>>,
 }
 
 /// Writes the line of a request that was refused with this reason.
 pub fn refused(asked: Asked<'_>, status: StatusCode, reason: &str) {
-    line(asked, "refused", Some(status), Some(reason));
-}
-
-fn line(asked: Asked<'_>, outcome: &'static str, status: Option<StatusCode>, reason: Option<&str>) {
+    let (outcome, status) = ("refused", status.as_u16());
     let Asked { caller, operation, space, request_id } = asked;
-    let status = status.as_ref().map(StatusCode::as_u16);
     tracing::info!(target: TARGET, caller, operation, space, outcome, status, reason, request_id, "audit");
 }
 
@@ -92,7 +97,7 @@ impl Write {
             request_id: request_id.into(),
             metrics,
             fate: Some(Fate::NotSent),
-            status: None,
+            answer: None,
         }
     }
 
@@ -101,9 +106,9 @@ impl Write {
         self.fate = Some(Fate::Unknown);
     }
 
-    /// Tells what became of it, with Monime's status if there was one.
-    pub fn ended(mut self, fate: Fate, status: Option<StatusCode>) {
-        (self.fate, self.status) = (Some(fate), status);
+    /// Tells what became of it, with what Monime said if it said anything.
+    pub fn ended(mut self, fate: Fate, answer: Option<Answer>) {
+        (self.fate, self.answer) = (Some(fate), answer);
     }
 
     /// Leaves it to the line of its refusal.
@@ -116,8 +121,19 @@ impl Drop for Write {
     fn drop(&mut self) {
         let Some(outcome) = self.fate.map(Fate::as_str) else { return };
         let Self { operation, caller, space, request_id, .. } = self;
-        let asked = Asked { caller: Some(caller), operation, space: Some(space), request_id };
-        line(asked, outcome, self.status, None);
+        let status = self.answer.as_ref().map(|answer| answer.status.as_u16());
+        let monime_request_id = self.answer.as_ref().and_then(|answer| answer.request_id.as_deref());
+        tracing::info!(
+            target: TARGET,
+            caller = &**caller,
+            operation,
+            space = &**space,
+            outcome,
+            status,
+            request_id = &**request_id,
+            monime_request_id,
+            "audit"
+        );
         self.metrics.write(operation, outcome);
     }
 }

@@ -101,7 +101,7 @@ impl Metrics {
             status_regressions: counter(r, "monigate_status_regressions_total", "Times Monime's answer went back behind a kept completed one.")?,
             budget_waiting: gauge(r, "monigate_budget_waiting", "Requests to Monime that wait for their turn.")?,
             budget_wait: histograms(r, "monigate_budget_wait_seconds", "Time that a request to Monime waited for its turn, by the scope that decided it.", &["scope"])?,
-            budget_refusals: counters(r, "monigate_budget_refusals_total", "Lookups refused because their turn would have come too late, by the scope that decided it.", &["scope"])?,
+            budget_refusals: counters(r, "monigate_budget_refusals_total", "Requests to Monime refused because their turn would have come too late, by the scope that decided it.", &["scope"])?,
             budget_share: gauges(r, "monigate_budget_share", "Part of Monime's limit that is asked for, the smallest of each scope.", &["scope"])?,
             budget_paused: int_gauges(r, "monigate_budget_paused", "1 while a 429 of Monime pauses this scope.", &["scope"])?,
             upstream_throttled: counters(r, "monigate_upstream_throttled_total", "429s of Monime by the scope that they name.", &["scope"])?,

@@ -7,9 +7,9 @@ use super::{Fetch, Forward, Interest, Reply, Stage};
 use crate::monime::SpaceId;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
 
-/// The part of the line that is open to a session that was just read. The rest is for those that were not, or chance
-/// would decide which of many sessions are ever read.
-const HEAD: u32 = 4;
+/// How many times shorter than others a session may wait that was just read. The rest of the line is for those that were
+/// not, or chance would decide which of many sessions are ever read.
+const EARLY_DIVISOR: u32 = 4;
 
 /// A request's wait for its turn.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ impl Asks for Fetch {
     }
 
     fn haste(&self) -> u32 {
-        if self.early { HEAD } else { 1 }
+        if self.early { EARLY_DIVISOR } else { 1 }
     }
 }
 

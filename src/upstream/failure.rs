@@ -1,4 +1,4 @@
-//! Why there is no reply: the closed set of things that go wrong between a lookup and the wire.
+//! Why there is no reply: the closed set of things that go wrong between a request and the wire.
 //!
 //! Carries causes for the log. Refuses to pick a status: `gateway::rescue` alone does that.
 
@@ -186,6 +186,7 @@ mod tests {
             (Failure::TimedOut(Bound::Total), false, false, true),
             (Failure::TimedOut(Bound::Write), false, false, true),
             (Failure::Internal("".into()), false, false, false),
+            (Failure::NoToken, true, false, false),
             (Failure::Unreadable(Unreadable::Framing), false, false, false),
             (Failure::Exhausted { wait }, true, false, true),
             (Failure::Open { wait }, true, false, true),

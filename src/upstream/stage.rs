@@ -1,4 +1,4 @@
-//! Where a fetch stands: waiting for its turn, or sent.
+//! Where a request stands: waiting for its turn, or sent.
 //!
 //! Told by whoever sends it, read by whoever asked: what still waits for nobody can be given up at no cost to Monime,
 //! what was sent cannot be taken back.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The stage of one fetch. Clones speak of the same one.
+/// The stage of one request. Clones speak of the same one.
 #[derive(Debug, Clone)]
 pub struct Stage(Arc<watch::Sender<Option<Instant>>>);
 
@@ -23,6 +23,12 @@ impl Stage {
     pub async fn queued(&self) {
         // The sender is right here, so the channel cannot be closed.
         let _ = self.0.subscribe().wait_for(Option::is_none).await;
+    }
+
+    /// Whether the fetch waits for a turn at this moment.
+    #[must_use]
+    pub fn is_queued(&self) -> bool {
+        self.0.borrow().is_none()
     }
 
     /// When its last request was sent; now, if none was.

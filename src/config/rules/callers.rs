@@ -9,7 +9,7 @@ use crate::caller::{Named, Policy, Rate};
 use crate::config::problems::{nearest, shown};
 use crate::config::raw::{self, Raw};
 use crate::monime::SpaceId;
-use crate::monime::operation::OPERATIONS;
+use crate::monime::operation::{self, OPERATIONS};
 use crate::secret::looks_secret;
 
 /// The longest name of a caller.
@@ -98,7 +98,8 @@ impl Rules<'_> {
         let cut_out = |name: &str| self.problems.concern(&place.of(name));
         if keys.is_empty() && san.is_empty() && accounts.is_empty() && !cut_out("san") && !cut_out("service_accounts") {
             let rule = format!("{}has no way to prove itself", place.whose);
-            let fix = "give it keys_sha256, the digests of its gateway keys; or san; or service_accounts";
+            let fix = "give it keys_sha256, the digests of its gateway keys; or san; or service_accounts; or, to revoke it, take \
+                       out its whole table";
             self.broken(&place.of("keys_sha256"), rule, fix);
         }
         let keys = self.digests(&place.of("keys_sha256"), &place.whose, keys, proofs);
@@ -219,7 +220,7 @@ impl Rules<'_> {
         let mut operations = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
             let key = place.item("operations", index);
-            match OPERATIONS.iter().find(|operation| operation.id == text) {
+            match operation::named(text) {
                 Some(operation) if operations.contains(&operation.id) => {
                     self.broken(&key, format!("{}stands there twice", place.whose), "remove one");
                 }

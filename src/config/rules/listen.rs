@@ -127,7 +127,8 @@ impl Rules<'_> {
              with the token"
         );
         let fix = "name who may ask: a table [[callers]] for each, with name, keys_sha256, spaces and operations; or bind \
-                   a loopback address such as 127.0.0.1:8080, or a socket such as unix:/run/monigate/gateway.sock";
+                   a loopback address such as 127.0.0.1:8080, or a socket such as unix:/run/monigate/gateway.sock; to revoke the \
+                   last caller, put the digest of a new key in the place of its old one";
         self.broken("listen.address", rule, fix);
     }
 

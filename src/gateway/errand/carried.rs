@@ -58,7 +58,11 @@ struct Repeated;
 fn only(headers: &HeaderMap, name: &HeaderName) -> Result<Option<HeaderValue>, Repeated> {
     let mut values = headers.get_all(name).iter();
     let value = values.next();
-    if values.next().is_some() { Err(Repeated) } else { Ok(value.cloned()) }
+    if values.next().is_some() {
+        return Err(Repeated);
+    }
+    // A clone would keep all of the buffer for as long as a write takes.
+    Ok(value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()))
 }
 
 /// The whole of a body, within the bound and in time.

@@ -8,7 +8,6 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use http::StatusCode;
 use http_body::Body as HttpBody;
 use tokio::sync::{oneshot, watch};
@@ -22,13 +21,10 @@ use crate::gateway::body::Body;
 use crate::gateway::rescue::Kind;
 use crate::gateway::served::Served;
 use crate::lookup::{self, Purge};
-use crate::monime::operation::{self, Operation};
-use crate::monime::{Flaw, SpaceId};
-use crate::telemetry::audit::{Asked, Fate, Write};
+use crate::monime::operation::{self, DELETE_CHECKOUT_SESSION, Operation};
+use crate::monime::{Flaw, REQUEST_ID_HEADER, SpaceId};
+use crate::telemetry::audit::{self, Asked, Fate, Write};
 use crate::upstream::{Failure, Forward};
-
-/// The operation after which what is kept of a session is not true any more.
-const DELETE_CHECKOUT_SESSION: &str = "DeleteCheckoutSession";
 
 /// The writes under way. Clones count together.
 #[derive(Debug, Clone, Default)]
@@ -132,8 +128,7 @@ impl Errands {
                 () = async { tell.closed().await; stage.queued().await } => return audit.ended(Fate::NotSent, None),
                 answer = &mut answer => answer,
                 () = self.writes.are_cut_off() => {
-                    let is_queued = stage.queued().now_or_never().is_some();
-                    return audit.ended(if is_queued { Fate::NotSent } else { Fate::Unknown }, None);
+                    return audit.ended(if stage.is_queued() { Fate::NotSent } else { Fate::Unknown }, None);
                 }
             }
         };
@@ -141,7 +136,11 @@ impl Errands {
         if operation.id == DELETE_CHECKOUT_SESSION && may_be_gone(fate, status) {
             self.purge(space, target.path());
         }
-        audit.ended(fate, status);
+        let said = answered.as_ref().ok().map(|(head, _)| audit::Answer {
+            status: head.status,
+            request_id: head.headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).map(Box::from),
+        });
+        audit.ended(fate, said);
         // Its caller may have left; then the audit is all that is told.
         let _ = tell.send(told(operation, answered));
         drop(held);
@@ -186,7 +185,7 @@ fn told(operation: &'static Operation, answered: Answered) -> Result<Served, Kin
     };
     match answer::flaw(&head, &body) {
         None => Ok(passed(operation, head, Body::whole(body))),
-        Some(flaw @ (Flaw::Credentials | Flaw::Throttled)) => Err(Kind::Lookup(unusable(flaw, head))),
+        Some(flaw @ (Flaw::Credentials | Flaw::Throttled)) => Err(Kind::Unanswered(unusable(flaw, head))),
         Some(flaw) => Err(Kind::OutcomeUnknown(Some(unusable(flaw, head)))),
     }
 }

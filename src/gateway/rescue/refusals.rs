@@ -24,7 +24,7 @@ pub(super) fn row(refused: Refused) -> Row {
         Refused::MethodUnknown(_) => Row(StatusCode::METHOD_NOT_ALLOWED, "gateway_method_not_allowed",
             "This path cannot be asked with this method. The Allow header says with which."),
         Refused::OperationForbidden => Row(StatusCode::FORBIDDEN, "gateway_operation_forbidden",
-            "This operation of Monime's is not switched on for this caller."),
+            "This operation is not among those that this caller may use; the gateway's operator can add it to `operations`."),
         Refused::QueryNotAllowed => Row(StatusCode::BAD_REQUEST, "gateway_query_not_allowed",
             "This operation has no query string. Ask without it."),
         Refused::BodyNotAllowed => Row(StatusCode::BAD_REQUEST, "gateway_body_not_allowed",

@@ -138,6 +138,7 @@ async fn who_leaves_takes_a_write_along_that_waits_for_its_turn_and_no_other() {
         }
         shop.writes.ended().await;
         assert_eq!(shop.told(outcome), (1, 1));
+        assert_eq!(shop.gateway.counted("CreatePayout", 499, "refused"), 1, "counted as what it was");
     }
 }
 

@@ -142,7 +142,7 @@ impl Gate {
                 Look::Sent(ticket, permit, sent_at) => {
                     return Ok(Turn::new(self.clone(), places, ticket, sent_at, permit));
                 }
-                // Who goes later for somebody else's sake is not woken for it, but looks in vain and is told then.
+                // Whose turn moves back is not woken for it: it wakes at the old moment, and learns the new one.
                 Look::NotBefore(moment) => tokio::select! {
                     () = sleep_until(moment) => {}
                     () = moved => {}
