@@ -36,7 +36,7 @@ use crate::server::tls::Files;
 use crate::telemetry::log::Format;
 use crate::upstream::{Quota, Timeouts, Wire};
 use raw::Raw;
-use rules::{Proofs, Rules};
+use rules::{JWKS_URL_KEY, Proofs, Rules};
 use schema::Node;
 
 /// Everything the program needs, all of it valid.
@@ -255,6 +255,7 @@ impl Config {
         effective.note_token(raw.monime.token_file.as_deref(), token.is_some());
         let monime = monime?;
         effective.note_proxy(monime.wire.proxy.as_ref(), &monime.proxy_source);
+        effective.hide_query(JWKS_URL_KEY);
         Some(Self {
             listen: listen?,
             admin: admin?,

@@ -35,7 +35,10 @@ pub(super) fn say(config: &Config, out: &mut impl Write) -> io::Result<u8> {
         Some(jwt) => {
             let keys = match &jwt.keys {
                 Jwks::File(path) => path.display().to_string(),
-                Jwks::Url { wire, path, .. } => format!("{}{path}", wire.origin),
+                // A query may hold a key.
+                Jwks::Url { wire, path, .. } => {
+                    format!("{}{}", wire.origin, path.split('?').next().unwrap_or_default())
+                }
             };
             writeln!(
                 out,

@@ -49,6 +49,15 @@ impl Effective {
         self.0.insert(PROXY_KEY.to_owned(), Entry { value: redact(&value).into(), source: source.to_owned() });
     }
 
+    /// Keeps the query of a URL to itself, if there is one: it may hold a key.
+    pub(super) fn hide_query(&mut self, key: &str) {
+        if let Some(entry) = self.0.get_mut(key)
+            && let Some((url, _)) = entry.value.as_str().and_then(|url| url.split_once('?'))
+        {
+            entry.value = format!("{url}?{REDACTED}").into();
+        }
+    }
+
     /// Who set a key; of a place in a list, who set the list.
     pub(super) fn source(&self, path: &str) -> &str {
         let key = path.split('[').next().unwrap_or(path);

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(super) use digests::Proofs;
+pub(super) use jwt::URL as JWKS_URL_KEY;
 pub(super) use proxy::{PROXY_KEY, STRAIGHT};
 
 use super::effective::{Effective, NOT_SET};

@@ -72,7 +72,8 @@ impl Places {
         let free = self.most.checked_sub(taken.all).filter(|free| *free > 0)?;
         if line.is_named() {
             let own = taken.named.get(line).copied().unwrap_or_default();
-            if own >= free.saturating_mul(2) {
+            // The first is everyone's, or there would be none where there are few.
+            if own > 0 && own + 1 > (free - 1).saturating_mul(2) {
                 return None;
             }
             taken.named.insert(line.clone(), own + 1);
@@ -160,10 +161,18 @@ mod tests {
     fn a_caller_gets_most_places_but_never_all_and_leaves_a_newcomer_room() {
         let places = Places::new(1024);
         let first = flood(&places, &line("first"));
-        assert_eq!(first.len(), 683, "two thirds");
+        assert_eq!(first.len(), 682, "two thirds");
         let second = flood(&places, &line("second"));
         assert_eq!(second.len(), 228, "two thirds of what was left");
         assert!(places.take(&line("newcomer")).is_some());
+    }
+
+    #[test]
+    fn where_places_are_few_a_caller_leaves_one_all_the_same() {
+        for (most, one_caller) in [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (10, 6)] {
+            let places = Places::new(most);
+            assert_eq!(flood(&places, &line("first")).len(), one_caller, "of {most}");
+        }
     }
 
     #[test]

@@ -69,8 +69,7 @@ where
         let (gate, mut inner) = (self.gate.clone(), self.inner.clone());
         Box::pin(async move {
             waiting.stage.waits();
-            let turn = gate.turn(places, &waiting.interest, rates, latest).await?;
-            let turn = if request.ends_with_its_caller() { turn.of_one_who_may_leave() } else { turn };
+            let turn = gate.turn(places, &waiting.interest, rates, latest, request.teaches()).await?;
             waiting.stage.sends();
             let result = inner.call(request).await;
             turn.ended(&result);

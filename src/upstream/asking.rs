@@ -30,8 +30,8 @@ pub(super) trait Asks {
     fn space(&self) -> &SpaceId;
     /// Its wait for its turn.
     fn waiting(&self) -> &Waiting;
-    /// Whether it is given up when its caller leaves, also after it was sent.
-    fn ends_with_its_caller(&self) -> bool;
+    /// Whether how it comes out tells of Monime's health.
+    fn teaches(&self) -> bool;
     /// How many times shorter than others it may wait.
     fn haste(&self) -> u32;
 }
@@ -65,9 +65,9 @@ impl Asks for Fetch {
         &self.waiting
     }
 
-    fn ends_with_its_caller(&self) -> bool {
-        // It is its flight's, which goes on.
-        false
+    fn teaches(&self) -> bool {
+        // The same cheap question, whoever asks, and nobody can take it back once it was sent.
+        true
     }
 
     fn haste(&self) -> u32 {
@@ -88,8 +88,9 @@ impl Asks for Forward {
         &self.waiting
     }
 
-    fn ends_with_its_caller(&self) -> bool {
-        !self.operation.writes()
+    fn teaches(&self) -> bool {
+        // What one caller makes Monime fail at, gives up, or lets run for a minute must not shut out the others.
+        false
     }
 
     fn haste(&self) -> u32 {

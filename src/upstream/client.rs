@@ -146,11 +146,13 @@ fn failure(error: legacy::Error) -> Failure {
     if tunnelled && causes(&error).any(|cause| cause.downcast_ref().is_some_and(hyper::Error::is_parse)) {
         return Failure::Unreadable(Unreadable::Framing);
     }
-    let came = if causes(&error).any(|cause| cause.is::<rustls::Error>()) {
+    let of_tls = causes(&error).any(|cause| cause.is::<rustls::Error>());
+    let came = if error.is_connect() && of_tls {
         Unreachable::Refused
     } else if error.is_connect() {
         Unreachable::NotConnected
     } else {
+        // Also where TLS breaks later: whoever is on the way can break it, once the request has come.
         // Whether the connection was new or kept alive makes no difference: nothing has been answered over it.
         Unreachable::Unanswered
     };

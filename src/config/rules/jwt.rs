@@ -24,7 +24,7 @@ const MAX_NAME: usize = 2048;
 /// The key that names the file of the public keys.
 const FILE: &str = "jwt.jwks_file";
 /// The key that names the server of the public keys.
-const URL: &str = "jwt.jwks_url";
+pub(in crate::config) const URL: &str = "jwt.jwks_url";
 
 // === impl Rules ===
 

@@ -37,6 +37,13 @@ fn an_issuers_keys_come_from_a_file_or_a_server() {
 }
 
 #[test]
+fn the_query_of_the_servers_url_is_shown_to_nobody() {
+    let config = load(&url("https://k8s.local/jwks?key=hunter2")).unwrap();
+    let shown = String::from_utf8(config.effective.to_json()).unwrap() + &config.effective.to_toml();
+    assert!(!shown.contains("hunter2") && shown.contains("https://k8s.local/jwks?[redacted]"), "{shown}");
+}
+
+#[test]
 fn every_rule_of_an_issuer_names_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name, text: &str, mode| file(folder.path(), name, text, mode);

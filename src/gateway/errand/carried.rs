@@ -19,6 +19,8 @@ use crate::monime::operation::{IDEMPOTENCY_KEY_HEADER, MAX_IDEMPOTENCY_KEY, Oper
 const MAX_BODY: usize = 256 * 1024;
 /// The longest that a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest `Content-Type` that travels; any of JSON's is far shorter.
+const MAX_CONTENT_TYPE: usize = 128;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(IDEMPOTENCY_KEY_HEADER);
 
 /// The headers that travel.
@@ -37,6 +39,11 @@ pub(in crate::gateway) fn carried(operation: &Operation, headers: &HeaderMap) ->
             return Err(Refused::BodyCoded);
         }
         carried.content_type = only(headers, &CONTENT_TYPE).map_err(|_| Refused::ContentTypeInvalid)?;
+        let plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+        let is_plain = |value: &HeaderValue| value.len() <= MAX_CONTENT_TYPE && value.as_bytes().iter().all(plain);
+        if !carried.content_type.as_ref().is_none_or(is_plain) {
+            return Err(Refused::ContentTypeInvalid);
+        }
     }
     // Where an operation has no such key, one is sent by habit and means nothing.
     if operation.is_keyed() {
@@ -100,6 +107,22 @@ mod tests {
             Ok(Frame::data(Bytes::from_static(b"x")))
         };
         StreamBody::new(stream::iter(0..pieces).then(piece))
+    }
+
+    #[test]
+    fn a_content_type_that_could_be_read_in_two_ways_or_fills_a_head_does_not_travel() {
+        let create = crate::monime::operation::named("CreatePayout").unwrap();
+        let carries = |content_type: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_static("k"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_bytes(content_type).unwrap());
+            carried(create, &headers).map(|carried| carried.content_type.unwrap().len())
+        };
+        assert_eq!(carries(b"application/json; charset=utf-8"), Ok(31));
+        assert_eq!(carries(&[b'x'; MAX_CONTENT_TYPE]), Ok(MAX_CONTENT_TYPE));
+        for odd in [&b"application/json\t"[..], b"a\xff", &[b'x'; MAX_CONTENT_TYPE + 1]] {
+            assert_eq!(carries(odd), Err(Refused::ContentTypeInvalid));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -38,7 +38,7 @@ pub(super) fn row(refused: Refused) -> Row {
         Refused::BodyCoded => Row(StatusCode::UNSUPPORTED_MEDIA_TYPE, "gateway_content_encoding_not_allowed",
             "The body is in a content coding. Send it plain, without Content-Encoding."),
         Refused::ContentTypeInvalid => Row(StatusCode::BAD_REQUEST, "gateway_content_type_invalid",
-            "Content-Type must be there at most once."),
+            "Content-Type must be there at most once, with at most 128 visible ASCII characters, such as application/json."),
         Refused::IdempotencyKeyRequired => Row(StatusCode::BAD_REQUEST, "gateway_idempotency_key_required",
             "Monime requires an Idempotency-Key here. Send one, and the same again when you repeat this very request."),
         Refused::IdempotencyKeyInvalid => Row(StatusCode::BAD_REQUEST, "gateway_idempotency_key_invalid",

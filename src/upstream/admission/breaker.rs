@@ -113,6 +113,17 @@ impl Breaker {
         }
     }
 
+    /// Whether it makes sense for one to wait that takes no permit: it teaches nothing, and is no probe.
+    ///
+    /// # Errors
+    /// How long Monime is left alone.
+    pub(super) fn heed(&self, now: Instant) -> Result<(), Duration> {
+        match self.phase {
+            Phase::Open { until } if now < until => Err(until.saturating_duration_since(now)),
+            Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Closed(_) => Ok(()),
+        }
+    }
+
     /// Permits one attempt, which is to be sent at once; the first one after the open time is the probe.
     ///
     /// # Errors

@@ -63,12 +63,14 @@ struct Queued<'a> {
     /// None once its turn was taken: there is nothing to give back then.
     ticket: Option<Ticket>,
     since: Instant,
+    /// Whether how it comes out tells of Monime's health.
+    teaches: bool,
 }
 
 /// Whether a turn has come.
 enum Look {
     /// It has, and was taken at this moment.
-    Sent(Ticket, Permit, Instant),
+    Sent(Ticket, Option<Permit>, Instant),
     /// It comes at this moment, as things stand.
     NotBefore(Instant),
 }
@@ -125,16 +127,17 @@ impl Gate {
     }
 
     /// Waits for a turn, which comes at `latest` or before, in the best of the lines of those who are interested.
-    /// Cancel-safe: dropping it gives the place back.
+    /// Of Monime's health only those attempts tell that are said to teach it. Cancel-safe: dropping it gives the place back.
     pub(super) async fn turn(
         &self,
         places: Places,
         interest: &Interest,
         rates: Rates,
         latest: Instant,
+        teaches: bool,
     ) -> Result<Turn, Failure> {
         let mut lines = interest.follow();
-        let mut queued = self.join(&places, &lines.now(), rates, latest)?;
+        let mut queued = self.join(&places, &lines.now(), rates, latest, teaches)?;
         loop {
             // Asked for before looking, so that what moves in between is not missed.
             let moved = self.0.moved.notified();
@@ -152,13 +155,20 @@ impl Gate {
         }
     }
 
-    fn join(&self, places: &Places, lines: &[Line], rates: Rates, latest: Instant) -> Result<Queued<'_>, Failure> {
+    fn join(
+        &self,
+        places: &Places,
+        lines: &[Line],
+        rates: Rates,
+        latest: Instant,
+        teaches: bool,
+    ) -> Result<Queued<'_>, Failure> {
         self.with(|machines, now| {
-            machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
+            machines.ask_the_breaker(teaches, now)?;
             // A turn that is there at once is never too late: whoever asks first would else be refused where no time is
             // left for waiting.
             match machines.budget.join(places, lines, rates, now, latest.max(now)) {
-                Ok(ticket) => Ok(Queued { gate: self, ticket: Some(ticket), since: now }),
+                Ok(ticket) => Ok(Queued { gate: self, ticket: Some(ticket), since: now, teaches }),
                 Err(late) => Err(self.exhausted(late, now)),
             }
         })
@@ -176,16 +186,19 @@ impl Gate {
         let Some(ticket) = queued.ticket else { return Err(lost()) };
         self.with(|machines, now| {
             // Before the turn is taken, so that none is lost on a breaker that has opened meanwhile.
-            machines.breaker.check(now).map_err(|wait| Failure::Open { wait })?;
+            machines.ask_the_breaker(queued.teaches, now)?;
             match machines.budget.take(ticket, now) {
                 Ok(scope) => {
                     queued.ticket = None;
                     let scope = scope.ok_or_else(lost)?;
                     let waited = now.saturating_duration_since(queued.since);
                     self.0.metrics.budget_waited(scope.as_str(), waited);
+                    if !queued.teaches {
+                        return Ok(Look::Sent(ticket, None, now));
+                    }
                     let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
                     self.tell(change);
-                    Ok(Look::Sent(ticket, permit, now))
+                    Ok(Look::Sent(ticket, Some(permit), now))
                 }
                 // A pause moves what was promised, and so do late answers, by less.
                 Err(moment) if moment > latest + SLIP => {
@@ -245,6 +258,15 @@ impl Gate {
             State::HalfOpen => tracing::info!("asking Monime once, to see whether it is back"),
             State::Closed => tracing::info!("Monime is back: asking it as usual"),
         }
+    }
+}
+
+// === impl Machines ===
+
+impl Machines {
+    fn ask_the_breaker(&self, teaches: bool, now: Instant) -> Result<(), Failure> {
+        let permitted = if teaches { self.breaker.check(now) } else { self.breaker.heed(now) };
+        permitted.map_err(|wait| Failure::Open { wait })
     }
 }
 

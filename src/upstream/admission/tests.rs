@@ -265,7 +265,7 @@ async fn a_429_pauses_everyone_and_refuses_who_cannot_wait_that_long() {
 async fn who_was_promised_a_turn_that_a_pause_takes_away_is_told_at_once() {
     let world = World::new(Duration::from_millis(1500));
     let latest = Instant::now() + Duration::from_millis(1500);
-    let turn = world.gate.turn(places(), &Interest::default(), Rates::TEST, latest).await.map_err(drop).unwrap();
+    let turn = world.gate.turn(places(), &Interest::default(), Rates::TEST, latest, true).await.map_err(drop).unwrap();
     assert!(join_all((0..4).map(|_| world.ask())).await.into_iter().all(|told| told.unwrap().is_ok()));
     let promised = world.ask();
     settle().await;

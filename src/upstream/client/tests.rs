@@ -19,6 +19,13 @@ fn client(scheme: &str, listener: &TcpListener, connect: Duration) -> Client {
     Client::new(&Wire { origin: origin.parse().unwrap(), ca_pem: None, connect, proxy: None }).unwrap()
 }
 
+/// A client for this address that trusts this CA.
+fn trusting(listener: &TcpListener, ca: &std::path::Path) -> Client {
+    let origin = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let ca_pem = Some(std::fs::read(ca).unwrap());
+    Client::new(&Wire { origin, ca_pem, connect: Duration::from_secs(10), proxy: None }).unwrap()
+}
+
 async fn ask(client: &Client) -> Result<Bytes, Failure> {
     let Origin { scheme, authority } = &client.wire().origin;
     let request = Request::get(format!("{scheme}://{authority}/")).body(Full::default()).unwrap();
@@ -83,6 +90,34 @@ async fn who_is_not_trusted_or_speaks_no_tls_is_refused() {
     })
     .await;
     assert_eq!([unknown, plain].map(how_far), [Unreachable::Refused; 2]);
+}
+
+#[tokio::test]
+async fn tls_that_breaks_once_the_request_has_come_is_no_refusal() {
+    let garbage = [&b"\x17\x03\x03\x00\x20"[..], &[b'x'; 32]].concat();
+    let in_plain = b"HTTP/1.1 500 Oh\r\n\r\n".to_vec();
+    for broken in [garbage, in_plain] {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = make_ca(folder.path()).unwrap().config();
+        // Over HTTP/1.1, where a request has come before anything is answered.
+        let mut tls = Arc::unwrap_or_clone(tls);
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = trusting(&listener, &folder.path().join("ca.pem"));
+        let served = async {
+            let socket = listener.accept().await.unwrap().0;
+            let mut socket = TlsAcceptor::from(Arc::new(tls)).accept(socket).await.unwrap();
+            assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0, "the request came");
+            let (tcp, _) = socket.get_mut();
+            tcp.write_all(&broken).await.unwrap();
+            tcp.flush().await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            asked = ask(&client) => assert_eq!(how_far(asked), Unreachable::Unanswered),
+            () = served => {}
+        }
+    }
 }
 
 #[tokio::test]

@@ -185,25 +185,46 @@ async fn a_read_has_the_attempts_time_to_its_last_byte_and_a_write_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_who_leave_say_nothing_about_monimes_health_and_silence_does() {
+async fn what_is_passed_on_says_nothing_of_monimes_health_and_heeds_what_lookups_say() {
     let metrics = Arc::new(Metrics::new().unwrap());
     let gate = Gate::new(1.0, Arc::clone(&metrics));
     let shared = Shared { gate: gate.clone(), retries: RetryBudget::default(), metrics };
     let secret = Secret::parse(TOKEN.as_bytes().to_vec()).unwrap();
     let space = SpaceId::parse("spc-1").unwrap();
-    let keyring = Arc::new(Keyring::new([(space, Source::environment(secret))], false));
+    let keyring = Arc::new(Keyring::new([(space.clone(), Source::environment(secret))], false));
     let quota = Quota { endpoint: Some(1000), token: Some(1000), space: Some(1000) };
     let settings = Settings { origin: "https://api.monime.io".parse().unwrap(), timeouts: timeouts(), quota };
-    let silent = service_fn(|_: Request<Full<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, _>>());
-    let forwards = crate::upstream::forwards(silent, &keyring, &settings, &shared);
+    // Of 500s Monime has many for who asks oddly; to posts it says nothing.
+    let wire = service_fn(|request: Request<Full<Bytes>>| async move {
+        if request.method() == Method::POST {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::builder().status(500).extension(sent_with()).body(Full::<Bytes>::default()).unwrap())
+    });
+    let forwards = crate::upstream::forwards(wire, &keyring, &settings, &shared);
+    let lookups = crate::upstream::upstream(wire, &keyring, &settings, &shared);
     let list = || forwards.clone().oneshot(forward("ListPayouts", "/v1/payouts", ""));
+    let create = || forwards.clone().oneshot(forward("CreatePayout", "/v1/payouts", "{}"));
+    let lookup = || {
+        let key = crate::lookup::tests::scripted::key("scs-1");
+        lookups.clone().oneshot(crate::upstream::Fetch::new(crate::monime::Key { space: space.clone(), ..key }))
+    };
 
     for _ in 0..100 {
-        let waited = tokio::time::timeout(Duration::from_millis(5), list()).await;
-        assert!(waited.is_err(), "it was sent, and its caller left");
+        assert_eq!(list().await.unwrap().status(), 500);
+        assert!(tokio::time::timeout(Duration::from_millis(5), create()).await.is_err(), "its caller left");
     }
     assert_eq!(gate.breaker(), "closed");
-    let failures = futures_util::future::join_all((0..25).map(|_| list())).await;
-    assert!(failures.iter().all(|failure| matches!(failure, Err(Failure::TimedOut(Bound::Attempt)))));
-    assert_eq!(gate.breaker(), "open", "the attempt's deadline is Monime's fault");
+    futures_util::future::join_all((0..25).map(|_| lookup())).await;
+    assert_eq!(gate.breaker(), "open", "it learns from lookups");
+    assert!(matches!(list().await, Err(Failure::Open { .. })));
+
+    tokio::time::advance(Duration::from_millis(2100)).await;
+    let write = tokio::spawn(create());
+    tokio::task::yield_now().await;
+    assert_eq!(list().await.unwrap().status(), 500, "its time is over");
+    assert_eq!(gate.breaker(), "open", "a write that takes a minute is not what everyone waits for");
+    assert_eq!(lookup().await.unwrap().status, 500, "the probe");
+    assert_eq!(gate.breaker(), "open");
+    write.abort();
 }

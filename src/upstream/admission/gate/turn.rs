@@ -16,30 +16,23 @@ use crate::upstream::retry_after::retry_after;
 /// Which limit was reached, as Monime says it.
 const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
 
-/// The turn of one attempt, which is under way. Dropped without an end, the attempt counts as failed, unless it was told
-/// that this says nothing of Monime.
+/// The turn of one attempt, which is under way. Dropped without an end, the attempt counts as failed.
 pub(in crate::upstream::admission) struct Turn {
     gate: Gate,
     places: Places,
     ticket: Ticket,
     sent_at: Instant,
+    /// None for an attempt that tells nothing of Monime's health.
     permit: Option<Permit>,
-    /// What it says of Monime's health if it is dropped.
-    dropped: Verdict,
+    ended: bool,
 }
 
 // === impl Turn ===
 
 impl Turn {
     /// The turn that was taken at `sent_at`.
-    pub(super) fn new(gate: Gate, places: Places, ticket: Ticket, sent_at: Instant, permit: Permit) -> Self {
-        Self { gate, places, ticket, sent_at, permit: Some(permit), dropped: Verdict::Failure }
-    }
-
-    /// The same turn, for an attempt that its caller may give up at any time: that says nothing of Monime.
-    pub(in crate::upstream::admission) fn of_one_who_may_leave(mut self) -> Self {
-        self.dropped = Verdict::Neutral;
-        self
+    pub(super) fn new(gate: Gate, places: Places, ticket: Ticket, sent_at: Instant, permit: Option<Permit>) -> Self {
+        Self { gate, places, ticket, sent_at, permit, ended: false }
     }
 
     /// The attempt is over: the breaker learns how it came out, the budget whether it was one too many.
@@ -53,10 +46,13 @@ impl Turn {
     }
 
     fn learn(&mut self, verdict: Verdict, came: bool) {
-        let Some(permit) = self.permit.take() else { return };
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let permit = self.permit.take();
         self.gate.with(|machines, now| {
             machines.budget.answered(self.ticket, came, now);
-            let change = machines.breaker.end(permit, verdict, now);
+            let change = permit.and_then(|permit| machines.breaker.end(permit, verdict, now));
             self.gate.tell(change);
             self.gate.measure(machines, now);
         });
@@ -78,7 +74,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.learn(self.dropped, true);
+        self.learn(Verdict::Failure, true);
     }
 }
 
