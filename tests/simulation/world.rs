@@ -279,6 +279,7 @@ impl State {
             self.check(self.calls[call].flight == flight, || format!("flight {flight} lands with call {call}"));
         }
         let kept = self.kept(&key, now).filter(|kept| kept.status == Status::Completed);
+        let may_be_kept = kept.is_some() || self.may_be_kept(&key, now);
         let permits = match (result, &said) {
             (Err(failure), _) => {
                 matches!(
@@ -287,13 +288,16 @@ impl State {
                 )
             }
             (Ok(reply), _) if reply.status.is_server_error() => true,
-            (Ok(_), Some(Said { meaning: Meaning::Session(status), .. })) => !status.is_final() && kept.is_some(),
+            (Ok(_), Some(Said { meaning: Meaning::Session(status), .. })) => !status.is_final() && may_be_kept,
             (Ok(_), _) => false,
         };
         let landing = self.landings.entry(key.clone()).or_insert((now, permits));
         *landing = (now, permits || (landing.0 == now && landing.1));
         if let (Some(call), Some(Said { meaning: Meaning::Session(status), .. })) = (call, said) {
-            self.settles(flight, call, status, kept.is_some());
+            // While its end is in doubt, what is said of it changes nothing that is known.
+            if kept.is_some() || status.is_final() || !may_be_kept {
+                self.settles(flight, call, status, kept.is_some());
+            }
         }
     }
 
@@ -348,6 +352,13 @@ impl State {
         let kept = *self.memory.get(key)?;
         let (fresh, stale) = self.lifetime(kept.status);
         (now < kept.asked_at + fresh.mul_f64(1.0 - JITTER) + stale).then_some(kept)
+    }
+
+    /// Whether a completed answer may be in memory: the jitter of its lifetime decides.
+    fn may_be_kept(&self, key: &Key, now: Instant) -> bool {
+        let (fresh, stale) = self.lifetime(Status::Completed);
+        let completed = self.memory.get(key).filter(|kept| kept.status == Status::Completed);
+        completed.is_some_and(|kept| now < kept.asked_at + fresh.mul_f64(1.0 + JITTER) + stale)
     }
 
     fn lifetime(&self, status: Status) -> (Duration, Duration) {
