@@ -152,12 +152,6 @@ impl Callers {
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
-
-    /// Who issues their service-account tokens, if anyone does.
-    #[must_use]
-    pub fn issuer(&self) -> Option<&Arc<Issuer>> {
-        self.issuer.as_ref()
-    }
 }
 
 fn is_uri(name: &str) -> bool {
