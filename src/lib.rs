@@ -51,7 +51,7 @@ use admin::{Admin, AdminService, Operated, Readiness};
 use assembly::Current;
 use config::{Config, Problems};
 use server::tls::InvalidTls;
-use server::{Address, HttpService, Listener, Replaceable, Times, Tls};
+use server::{Address, HttpService, Listener, Replaceable, Rules, Tls};
 
 pub use assembly::{CannotAssemble, Parts};
 
@@ -179,13 +179,13 @@ impl Monigate {
         };
         let ended = {
             let requests = pin!(async {
-                server::serve(listener, service.clone(), Times::default(), drain).await;
+                server::serve(listener, service.clone(), Rules::default(), drain).await;
                 // Those whose callers have left are nobody's connection.
                 writes.ended().await;
             });
             // None of the three ends by itself.
             let beside = async {
-                let operators = server::serve(admin_listener, admin, Times::default(), pending());
+                let operators = server::serve(admin_listener, admin, Rules::default(), pending());
                 let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
                 tokio::join!(tend, changes, current.follow_keys(), operators).0
             };

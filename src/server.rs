@@ -4,8 +4,11 @@
 //! a status means. Refuses to end on a single bad connection or a full descriptor table: it backs off and goes on.
 
 mod connection;
+mod limits;
 mod listener;
+mod rejection;
 mod replaceable;
+mod rules;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -21,9 +24,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tower::Service;
 
-pub use connection::Times;
+pub use limits::{Head, Limits, Times};
 pub use listener::{Address, InvalidAddress, Listener};
+pub use rejection::{Reject, Rejection};
 pub use replaceable::Replaceable;
+pub use rules::Rules;
 pub use tls::{ClientCertificate, Tls};
 
 use connection::Connection;
@@ -61,8 +66,9 @@ where
 /// Draining accepts what the kernel had already queued, closes the listener, lets every request in progress finish and
 /// closes idle connections. Returns when the last connection ended. It has no deadline of its own: wrap it in one;
 /// dropping the future aborts what is left.
-pub async fn serve<S: HttpService>(mut listener: Listener, service: S, times: Times, stop: impl Future<Output = ()>) {
+pub async fn serve<S: HttpService>(mut listener: Listener, service: S, rules: Rules, stop: impl Future<Output = ()>) {
     let (drain, draining) = watch::channel(false);
+    let times = rules.limits.borrow().times;
     let connection = Connection { service, times, draining, tls: listener.tls() };
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);

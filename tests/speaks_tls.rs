@@ -20,7 +20,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use monigate::server::tls::{ClientAuth, Files};
-use monigate::server::{Address, ClientCertificate, HttpService, Listener, Times, Tls, serve};
+use monigate::server::{Address, ClientCertificate, HttpService, Listener, Rules, Tls, serve};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind};
 use support::certificates::{Ca, DAY, Leaf, put};
@@ -89,7 +89,7 @@ impl Served {
         let address = listener.address().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, service, Times::default(), async { drop(stopped.await) }));
+        task.spawn(serve(listener, service, Rules::default(), async { drop(stopped.await) }));
         Self { address, ca, folder, tls, stop: Some(stop), task }
     }
 

@@ -24,6 +24,7 @@ use tokio::time::{Instant, interval_at, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::HttpService;
+use super::limits::Times;
 use super::tls::{Client, Tls};
 
 /// Field lines that HTTP/1 parsing accepts: above the 100 that the service allows, so that its 431 is the one seen.
@@ -36,18 +37,6 @@ const HTTP2_MAX_HEADER_LIST: u32 = 80 * 1024;
 /// How often a silent HTTP/2 peer is asked whether it lives, and how long it may take to say so.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long a connection may take over what.
-#[derive(Debug, Clone, Copy)]
-pub struct Times {
-    /// From accepting to the first whole request head, TLS handshake and protocol detection included.
-    pub first_request: Duration,
-    /// A connection on which nothing was asked or answered for this long is closed, twice as late at the latest: idle
-    /// time and the reading of a head together.
-    pub idle: Duration,
-    /// While draining: what a connection that has not asked anything yet still gets to do so.
-    pub last_words: Duration,
-}
 
 /// What every connection of one server shares.
 #[derive(Clone)]
@@ -98,19 +87,6 @@ pin_project! {
 /// Counts a call until it is dropped.
 struct UnderWay(Arc<Activity>);
 
-// === impl Times ===
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            first_request: Duration::from_secs(10),
-            // Longer than the pools of common clients keep idle connections, so that they close first.
-            idle: Duration::from_secs(60),
-            last_words: Duration::from_millis(500),
-        }
-    }
-}
-
 // === impl Connection ===
 
 impl<S: HttpService> Connection<S> {
@@ -118,7 +94,7 @@ impl<S: HttpService> Connection<S> {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let deadline = Instant::now() + self.times.first_request;
+        let deadline = Instant::now() + self.times.head;
         let Some(tls) = self.tls.take() else { return self.speak_http(io, deadline, None).await };
         let current = tls.current();
         let out_of_time = out_of_time(self.draining.clone(), deadline, self.times.last_words);

@@ -14,8 +14,11 @@ use super::*;
 use crate::server::tls::{ClientAuth, Files};
 
 const TIMES: Times = Times {
-    first_request: Duration::from_secs(10),
+    handshake: Duration::from_secs(5),
+    head: Duration::from_secs(10),
     idle: Duration::from_secs(60),
+    send: Duration::from_secs(30),
+    age: Duration::from_secs(3600),
     last_words: Duration::from_millis(500),
 };
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -58,11 +61,11 @@ impl Wire {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_nothing_is_left_alone_for_the_time_of_a_first_request() {
-    assert_eq!(wire(Duration::ZERO).closes_after().await, TIMES.first_request);
+    assert_eq!(wire(Duration::ZERO).closes_after().await, TIMES.head);
     for begun in [&b"G"[..], b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\r\nHost:"] {
         let mut wire = wire(Duration::ZERO);
         wire.far.write_all(begun).await.unwrap();
-        assert_eq!(wire.closes_after().await, TIMES.first_request, "{begun:?}");
+        assert_eq!(wire.closes_after().await, TIMES.head, "{begun:?}");
     }
 }
 
@@ -136,7 +139,7 @@ async fn a_handshake_that_never_ends_takes_no_more_than_the_time_of_a_first_requ
     let files =
         Files { certificate, key, client_ca: None, client_auth: ClientAuth::Optional, allow_world_readable: true };
     let tls = Tls::new(files).unwrap();
-    for (drains, after) in [(false, TIMES.first_request), (true, TIMES.last_words)] {
+    for (drains, after) in [(false, TIMES.head), (true, TIMES.last_words)] {
         let (_far, near) = duplex(1024);
         let (drain, draining) = watch::channel(drains);
         let service =
