@@ -70,5 +70,6 @@ fn version_of(word: &[u8]) -> Result<Version, Rejection> {
 /// Whether a target is a path, with or without a query, of characters that nobody reads as others: no fragment, no
 /// backslash that some take for a slash, and none of those that some would escape first.
 fn is_path(target: &[u8]) -> bool {
-    target.starts_with(b"/") && target.iter().all(|byte| matches!(byte, b'!'..=b'~') && !b"\"#<>\\`".contains(byte))
+    target.starts_with(b"/")
+        && target.iter().all(|byte| matches!(byte, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']'..=b'_' | b'a'..=b'~'))
 }

@@ -232,6 +232,7 @@ fn methods_that_are_for_proxies_are_refused() {
 fn a_line_ends_in_cr_lf_and_in_nothing_else() {
     let heads: &[&[u8]] = &[
         b"GET / HTTP/1.1\nHost: a\n\n",
+        b"GET / HTTP/1.1\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n\n",
         b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n",
@@ -392,6 +393,8 @@ const NO_HOSTS: &[&str] = &[
     "%2",
     "%",
     "%zz",
+    "%z2",
+    "%2z",
     "a%2",
     "\u{e9}",
     "\"a\"",
