@@ -1,29 +1,41 @@
-//! Sockets in, answered connections out: accept, bound the first request, drain.
+//! Sockets in, answered connections out: accept, bound everything a peer may take, drain.
 //!
 //! Generic over a tower service that is always ready and never fails; knows nothing of Monime, of lookups or of what
 //! a status means. Refuses to end on a single bad connection or a full descriptor table: it backs off and goes on.
 
+mod activity;
+mod call;
 mod connection;
-#[allow(dead_code, reason = "nothing reads a connection through it yet")]
+mod crowd;
+mod farewell;
 mod framing;
+mod http1;
+mod http2;
 mod limits;
 mod listener;
 mod rejection;
 mod replaceable;
+mod replay;
 mod rules;
 pub mod tls;
+mod upload;
+mod watch;
+mod wire;
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
-use tokio::sync::watch;
+use hyper::body::Body;
+use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 pub use limits::{Head, Limits, Times};
@@ -32,79 +44,150 @@ pub use rejection::{Reject, Rejection};
 pub use replaceable::Replaceable;
 pub use rules::Rules;
 pub use tls::{ClientCertificate, Tls};
+pub use upload::Upload;
 
 use connection::Connection;
+use crowd::{Complaint, Peers};
 use listener::{Stream, is_passing};
+use watch::Mood;
 
-/// How long accepting rests after an error that more accepting would only repeat, such as a full descriptor table.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How long accepting rests after an error that more accepting would only repeat, such as a full descriptor table: from
+/// the first to the second, twice as long each time.
+const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// What a server serves: always ready, never failing, cheap to clone.
 pub trait HttpService:
-    Service<Request<Incoming>, Response = Response<Self::Body>, Error = Infallible, Future: Send + 'static>
+    Service<Request<Upload>, Response = Response<Self::Body>, Error = Infallible, Future: Send + 'static>
     + Clone
     + Send
     + Sync
     + 'static
 {
     /// The body of its answers.
-    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 }
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+    S: Service<Request<Upload>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
         + Sync
         + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     type Body = B;
 }
 
-/// Serves `listener` until `stop` resolves, then drains.
+/// Serves `listener` by these `rules` until `stop` resolves, then drains.
 ///
-/// Draining accepts what the kernel had already queued, closes the listener, lets every request in progress finish and
-/// closes idle connections. Returns when the last connection ended. It has no deadline of its own: wrap it in one;
-/// dropping the future aborts what is left.
+/// Draining accepts what the kernel had already queued, closes the listener, lets every request in progress finish, hears
+/// the last words of idle connections and closes them. Returns when the last connection ended. It has no deadline of its
+/// own: wrap it in one; dropping the future aborts what is left.
 pub async fn serve<S: HttpService>(mut listener: Listener, service: S, rules: Rules, stop: impl Future<Output = ()>) {
-    let (drain, draining) = watch::channel(false);
-    let times = rules.limits.borrow().times;
-    let connection = Connection { service, times, draining, tls: listener.tls() };
-    let mut connections = JoinSet::new();
+    let mut house = House::new(&listener, service, rules);
     let mut stop = pin!(stop);
     loop {
+        let has_room = house.has_room();
+        let rests_until = house.rests_until;
         tokio::select! {
             biased;
             () = &mut stop => break,
             // Finished connections are reaped here, so that the set does not grow with every connection ever served.
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok(stream) => spawn(&mut connections, &connection, stream),
-                Err(error) => rest_if_futile(&error).await,
+            Some(_) = house.connections.join_next() => {}
+            Ok(()) = house.rules.limits.changed() => {}
+            () = sleep_until(rests_until.unwrap_or_else(Instant::now)), if rests_until.is_some() => house.rests_until = None,
+            accepted = listener.accept(), if has_room && rests_until.is_none() => match accepted {
+                Ok(stream) => house.welcome(stream),
+                Err(error) => house.rest_if_futile(&error),
             },
         }
     }
     for stream in listener.close() {
-        spawn(&mut connections, &connection, stream);
+        house.welcome(stream);
     }
-    drain.send_replace(true);
-    while connections.join_next().await.is_some() {}
+    house.mood.send_modify(|mood| mood.draining = true);
+    while house.connections.join_next().await.is_some() {}
 }
 
-fn spawn<S: HttpService>(connections: &mut JoinSet<()>, connection: &Connection<S>, stream: Stream) {
-    let connection = connection.clone();
-    match stream {
-        Stream::Tcp(stream) => connections.spawn(connection.run(stream)),
-        Stream::Unix(stream) => connections.spawn(connection.run(stream)),
-    };
+/// The connections of a server, and what they share.
+struct House<S> {
+    rules: Rules,
+    /// What each new connection is made from.
+    connection: Connection<S>,
+    mood: Sender<Mood>,
+    connections: JoinSet<()>,
+    peers: Peers,
+    /// When accepting goes on.
+    rests_until: Option<Instant>,
+    /// How long the next rest takes.
+    rest: Duration,
+    no_room: Complaint,
+    no_seat: Complaint,
+    cannot_accept: Complaint,
 }
 
-/// A connection that died in the queue says nothing about the next one; anything else would repeat at once.
-async fn rest_if_futile(error: &std::io::Error) {
-    if !is_passing(error) {
-        tracing::warn!(%error, "accepting a connection failed; trying again shortly");
-        sleep(ACCEPT_BACKOFF).await;
+impl<S: HttpService> House<S> {
+    fn new(listener: &Listener, service: S, rules: Rules) -> Self {
+        let mood = Sender::new(Mood::default());
+        let connection = Connection {
+            service,
+            reject: Arc::clone(&rules.reject),
+            limits: *rules.limits.borrow(),
+            mood: mood.subscribe(),
+            tls: listener.tls(),
+        };
+        Self {
+            rules,
+            connection,
+            mood,
+            connections: JoinSet::new(),
+            peers: Peers::default(),
+            rests_until: None,
+            rest: REST.0,
+            no_room: Complaint::default(),
+            no_seat: Complaint::default(),
+            cannot_accept: Complaint::default(),
+        }
+    }
+
+    /// Whether one more connection may come. If not, the idle ones are asked to go.
+    fn has_room(&mut self) -> bool {
+        let most = self.rules.limits.borrow().connections;
+        let has_room = self.connections.len() < most;
+        self.mood.send_if_modified(|mood| std::mem::replace(&mut mood.crowded, !has_room) == has_room);
+        if !has_room && let Some(times) = self.no_room.is_due() {
+            tracing::warn!(limit = most, times, "there are as many connections as may be; others wait until one ends");
+        }
+        has_room
+    }
+
+    fn welcome(&mut self, stream: Stream) {
+        self.rest = REST.0;
+        let limits = *self.rules.limits.borrow();
+        let Some(seat) = self.peers.seat(stream.peer(), limits.connections_per_peer) else {
+            if let Some(times) = self.no_seat.is_due() {
+                let peer = stream.peer().map(tracing::field::display);
+                tracing::warn!(peer, times, "a peer has as many connections as it may; more of it are closed");
+            }
+            return;
+        };
+        let connection = Connection { limits, ..self.connection.clone() };
+        match stream {
+            Stream::Tcp(stream, _) => self.connections.spawn(connection.run(stream, seat)),
+            Stream::Unix(stream) => self.connections.spawn(connection.run(stream, seat)),
+        };
+    }
+
+    /// A connection that died in the queue says nothing about the next one; anything else would repeat at once.
+    fn rest_if_futile(&mut self, error: &io::Error) {
+        if is_passing(error) {
+            return;
+        }
+        if let Some(times) = self.cannot_accept.is_due() {
+            tracing::warn!(%error, times, "accepting a connection failed; trying again shortly");
+        }
+        self.rests_until = Some(Instant::now() + self.rest);
+        self.rest = (self.rest * 2).min(REST.1);
     }
 }

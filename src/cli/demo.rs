@@ -42,8 +42,9 @@ pub(super) fn run(once: bool, colour: bool, out: &mut impl Write, err: &mut impl
     let _flush_at_the_end = log::start(log::Format::Text, EnvFilter::new("warn"));
     let mut pen = Pen::new(out, colour);
     let (runtime, signals) = Signals::take()?;
-    let done =
-        runtime.block_on(async { signals.over(|stop, _| show(once, &mut pen, stop.asked())).await.unwrap_or(Ok(())) });
+    let done = runtime.block_on(async {
+        Box::pin(signals.over(|stop, _| show(once, &mut pen, stop.asked()))).await.unwrap_or(Ok(()))
+    });
     match done {
         Ok(()) => Ok(OK),
         // A reader that has seen enough, such as `head`.

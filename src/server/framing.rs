@@ -82,11 +82,6 @@ impl Framing {
         matches!(self.at, At::Head(_))
     }
 
-    /// Whether all messages that began have ended.
-    pub(super) fn is_between_messages(&self) -> bool {
-        matches!(self.at, At::Start)
-    }
-
     /// How many heads have ended.
     pub(super) fn heads(&self) -> u64 {
         self.heads

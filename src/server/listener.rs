@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::Permissions;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -54,7 +54,8 @@ enum Socket {
 
 /// An accepted connection, before TLS.
 pub(super) enum Stream {
-    Tcp(TcpStream),
+    /// With its peer's address.
+    Tcp(TcpStream, IpAddr),
     Unix(UnixStream),
 }
 
@@ -149,10 +150,10 @@ impl Listener {
     pub(super) fn close(self) -> Vec<Stream> {
         match self.socket {
             Socket::Tcp(socket) => queued(socket.into_std(), |socket| {
-                let (stream, _) = socket.accept()?;
+                let (stream, peer) = socket.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                TcpStream::from_std(stream).map(Stream::Tcp)
+                Ok(Stream::Tcp(TcpStream::from_std(stream)?, peer.ip()))
             }),
             Socket::Unix(socket) => queued(socket.into_std(), |socket| {
                 let (stream, _) = socket.accept()?;
@@ -166,10 +167,10 @@ impl Listener {
     pub(super) async fn accept(&mut self) -> io::Result<Stream> {
         match &self.socket {
             Socket::Tcp(socket) => {
-                let (stream, _) = socket.accept().await?;
+                let (stream, peer) = socket.accept().await?;
                 // Answers are small and written at once: waiting to fill a segment only delays them.
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok(Stream::Tcp(stream, peer.ip()))
             }
             Socket::Unix(socket) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
@@ -194,6 +195,16 @@ fn queued<S>(socket: io::Result<S>, accept: impl Fn(&S) -> io::Result<Stream>) -
 pub(super) fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+impl Stream {
+    /// Where it comes from; a Unix socket's peer has no address.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(*peer),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 // === impl SocketFile ===

@@ -1,9 +1,11 @@
-//! One connection on an in-memory wire and a paused clock: how long it may be silent, and how it ends.
+//! One connection on an in-memory wire and a paused clock: how long it may take over what, and how it ends.
 
+use std::convert::Infallible;
 use std::future::ready;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch::Sender;
@@ -11,35 +13,47 @@ use tokio::task::JoinHandle;
 use tower::service_fn;
 
 use super::*;
+use crate::server::crowd::Peers;
+use crate::server::limits::Times;
 use crate::server::tls::{ClientAuth, Files};
+use crate::server::{Rules, Upload};
 
-const TIMES: Times = Times {
-    handshake: Duration::from_secs(5),
-    head: Duration::from_secs(10),
-    idle: Duration::from_secs(60),
-    send: Duration::from_secs(30),
-    age: Duration::from_secs(3600),
-    last_words: Duration::from_millis(500),
-};
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+/// What is between two moments on a paused clock that moves by milliseconds.
+const TICK: Duration = Duration::from_millis(2);
 
-/// The far end of a connection, the connection's task and what tells it to drain.
+fn times() -> Times {
+    Times::default()
+}
+
+/// The far end of a connection, the connection's task and what tells it how the server feels.
 struct Wire {
     far: DuplexStream,
     task: JoinHandle<()>,
-    drain: Sender<bool>,
+    mood: Sender<Mood>,
 }
 
 /// A connection whose service answers after `takes`.
 fn wire(takes: Duration) -> Wire {
     let (far, near) = duplex(64 * 1024);
-    let (drain, draining) = watch::channel(false);
-    let service = service_fn(move |_: Request<Incoming>| async move {
+    let service = service_fn(move |_: Request<Upload>| async move {
         sleep(takes).await;
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
     });
-    let connection = Connection { service, times: TIMES, draining, tls: None };
-    Wire { far, task: tokio::spawn(connection.run(near)), drain }
+    let (mood, connection) = connection(service, None);
+    Wire { far, task: tokio::spawn(connection.run(near, seat())), mood }
+}
+
+fn connection<S: HttpService>(service: S, tls: Option<Tls>) -> (Sender<Mood>, Connection<S>) {
+    let rules = Rules::default();
+    let mood = Sender::new(Mood::default());
+    let limits = *rules.limits.borrow();
+    let connection = Connection { service, reject: rules.reject, limits, mood: mood.subscribe(), tls };
+    (mood, connection)
+}
+
+fn seat() -> Seat {
+    Peers::default().seat(None, None).unwrap()
 }
 
 impl Wire {
@@ -51,22 +65,67 @@ impl Wire {
         }
     }
 
-    /// How long it takes until the connection is closed.
-    async fn closes_after(self) -> Duration {
-        let started = Instant::now();
+    fn drain(&self) {
+        self.mood.send_modify(|mood| mood.draining = true);
+    }
+
+    /// What it still says, and how long it takes until it is closed.
+    async fn ends(mut self) -> (String, Duration) {
+        let (started, mut said) = (Instant::now(), Vec::new());
+        self.far.read_to_end(&mut said).await.unwrap();
+        let took = started.elapsed();
+        drop(self.far);
         self.task.await.unwrap();
-        started.elapsed()
+        (String::from_utf8(said).unwrap(), took)
+    }
+
+    /// How long it takes until it is closed, in silence.
+    async fn closes_after(self) -> Duration {
+        let (said, took) = self.ends().await;
+        assert_eq!(said, "");
+        took
+    }
+}
+
+fn is_about(took: Duration, wanted: Duration) -> bool {
+    (wanted..=wanted + TICK).contains(&took)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_nothing_is_left_alone_for_the_time_of_a_head_and_then_closed_in_silence() {
+    assert!(is_about(wire(Duration::ZERO).closes_after().await, times().head));
+    let mut wire = wire(Duration::ZERO);
+    wire.far.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    assert!(is_about(wire.closes_after().await, times().head));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_never_ends_is_told_so_and_closed() {
+    for asked_before in [false, true] {
+        let mut wire = wire(Duration::ZERO);
+        if asked_before {
+            wire.ask().await;
+            sleep(times().idle / 2).await;
+        }
+        for byte in b"GET / H" {
+            wire.far.write_all(&[*byte]).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+        let (said, took) = wire.ends().await;
+        assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+        assert!(is_about(took, times().head - Duration::from_secs(7)), "asked before: {asked_before}, {took:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_nothing_is_left_alone_for_the_time_of_a_first_request() {
-    assert_eq!(wire(Duration::ZERO).closes_after().await, TIMES.head);
-    for begun in [&b"G"[..], b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\r\nHost:"] {
-        let mut wire = wire(Duration::ZERO);
-        wire.far.write_all(begun).await.unwrap();
-        assert_eq!(wire.closes_after().await, TIMES.head, "{begun:?}");
-    }
+async fn the_next_head_has_all_the_time_while_an_answer_is_under_way() {
+    let mut wire = wire(4 * times().head);
+    wire.far.write_all(REQUEST).await.unwrap();
+    wire.far.write_all(b"GET /next").await.unwrap();
+    sleep(4 * times().head - Duration::from_secs(1)).await;
+    wire.far.write_all(b" HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let (said, _) = wire.ends().await;
+    assert_eq!(said.matches("HTTP/1.1 200 OK").count(), 2, "{said}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,31 +133,75 @@ async fn who_has_asked_is_closed_when_idle_for_long_and_not_before() {
     let mut wire = wire(Duration::ZERO);
     for _ in 0..5 {
         wire.ask().await;
-        sleep(TIMES.idle - Duration::from_secs(1)).await;
+        sleep(times().idle - Duration::from_secs(1)).await;
     }
     wire.ask().await;
-    let idle = wire.closes_after().await;
-    assert!((TIMES.idle..=2 * TIMES.idle).contains(&idle), "{idle:?}");
+    assert!(is_about(wire.closes_after().await, times().idle));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_never_ends_is_idle_too() {
+async fn where_there_is_a_crowd_the_idle_make_room() {
     let mut wire = wire(Duration::ZERO);
     wire.ask().await;
-    wire.far.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
-    let idle = wire.closes_after().await;
-    assert!((TIMES.idle..=2 * TIMES.idle).contains(&idle), "{idle:?}");
+    wire.mood.send_modify(|mood| mood.crowded = true);
+    assert!(is_about(wire.closes_after().await, Duration::from_secs(1)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_long_answer_is_waited_for() {
-    let mut wire = wire(5 * TIMES.idle);
+    let mut wire = wire(5 * times().idle);
     wire.ask().await;
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_old_connection_gets_a_last_answer_or_none_if_it_is_idle() {
+    let mut idle = wire(Duration::ZERO);
+    let started = Instant::now();
+    while started.elapsed() < times().age.mul_f64(0.89) {
+        idle.ask().await;
+        sleep(times().idle / 2).await;
+    }
+    let (mut said, mut asked) = (String::new(), 0);
+    while !said.contains("connection: close") {
+        asked += 1;
+        assert!(asked < 3_000, "it never leaves");
+        idle.far.write_all(REQUEST).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"answer") {
+            assert_ne!(idle.far.read_buf(&mut answer).await.unwrap(), 0, "closed without a last answer");
+        }
+        said = String::from_utf8(answer).unwrap();
+        // Shorter than its last words.
+        sleep(Duration::from_millis(400)).await;
+    }
+    assert!(started.elapsed() <= times().age.mul_f64(1.11));
+    assert_eq!(idle.ends().await.0, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_of_its_answers_is_closed() {
+    let (far, near) = duplex(16);
+    let service = service_fn(|_: Request<Upload>| {
+        ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(&[b'x'; 1024])))))
+    });
+    let (_mood, connection) = connection(service, None);
+    let (mut reads, mut asks) = tokio::io::split(far);
+    let task = tokio::spawn(connection.run(near, seat()));
+    asks.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    asks.write_all(b"Host: a\r\n\r\n").await.unwrap();
+    let mut some = [0; 8];
+    for _ in 0..3 {
+        sleep(times().send - Duration::from_secs(1)).await;
+        reads.read_exact(&mut some).await.unwrap();
+    }
+    let started = Instant::now();
+    task.await.unwrap();
+    assert!(is_about(started.elapsed(), times().send), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_http_2_connection_is_closed_too() {
-    let Wire { far, task, drain: _drain } = wire(Duration::ZERO);
+    let Wire { far, task, mood: _mood } = wire(Duration::ZERO);
     let handshake = hyper::client::conn::http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(far));
     let (mut sender, connection) = handshake.await.unwrap();
     let client = tokio::spawn(connection);
@@ -106,31 +209,73 @@ async fn an_idle_http_2_connection_is_closed_too() {
     assert_eq!(sender.send_request(request).await.unwrap().status(), http::StatusCode::OK);
     let started = Instant::now();
     task.await.unwrap();
-    assert!((TIMES.idle..=2 * TIMES.idle).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!(is_about(started.elapsed(), times().idle), "{:?}", started.elapsed());
     // The client sees it end; how, does not matter.
     let _ = client.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_closes_the_idle_at_once_and_hears_the_last_words_of_the_silent() {
+async fn a_drain_hears_the_last_words_of_the_idle_and_of_the_silent() {
     let mut idle = wire(Duration::ZERO);
     idle.ask().await;
-    idle.drain.send_replace(true);
-    assert_eq!(idle.closes_after().await, Duration::ZERO);
+    idle.drain();
+    assert!(is_about(idle.closes_after().await, times().last_words));
 
     let silent = wire(Duration::ZERO);
-    silent.drain.send_replace(true);
-    assert_eq!(silent.closes_after().await, TIMES.last_words);
+    silent.drain();
+    assert!(is_about(silent.closes_after().await, times().last_words));
 
-    let mut late = wire(Duration::from_secs(3));
-    late.drain.send_replace(true);
-    sleep(TIMES.last_words / 2).await;
-    late.ask().await;
-    assert_eq!(late.closes_after().await, Duration::ZERO, "its one request was answered");
+    for asked_before in [false, true] {
+        let mut late = wire(Duration::from_secs(3));
+        if asked_before {
+            late.ask().await;
+        }
+        late.drain();
+        sleep(times().last_words / 2).await;
+        late.far.write_all(REQUEST).await.unwrap();
+        let (said, took) = late.ends().await;
+        assert!(said.contains("connection: close") && said.ends_with("answer"), "{asked_before}: {said}");
+        assert!(is_about(took, Duration::from_secs(3)), "its one request was answered, after {took:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_never_ends_takes_no_more_than_the_time_of_a_first_request() {
+async fn a_panic_is_an_answer_and_ends_nothing_else() {
+    let (far, near) = duplex(64 * 1024);
+    let service = service_fn(|request: Request<Upload>| {
+        assert_ne!(request.uri().path(), "/at-once");
+        async move {
+            sleep(Duration::from_millis(1)).await;
+            assert_ne!(request.uri().path(), "/later");
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
+        }
+    });
+    let (mood, connection) = connection(service, None);
+    let mut wire = Wire { far, task: tokio::spawn(connection.run(near, seat())), mood };
+    for path in ["/at-once", "/later"] {
+        wire.far.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"program\n") {
+            assert_ne!(wire.far.read_buf(&mut answer).await.unwrap(), 0, "closed without an answer");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 500 "));
+    }
+    wire.ask().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_told_after_every_answer_before_it_and_nothing_behind_it_is_read() {
+    let mut wire = wire(Duration::from_secs(1));
+    let bad = b"GET / HTTP/1.1\r\nHost: a\n\r\n";
+    wire.far.write_all(&[REQUEST, REQUEST, bad, REQUEST].concat()).await.unwrap();
+    let (said, _) = wire.ends().await;
+    let heads: Vec<_> = said.split("HTTP/1.1 ").map(|answer| answer.get(..3).unwrap_or_default()).collect();
+    assert_eq!(heads, ["", "200", "200", "400"], "{said}");
+    assert!(said.contains("connection: close"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_never_ends_is_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let [certificate, key] = ["server.pem", "server.key"].map(|name| folder.path().join(name));
@@ -139,15 +284,17 @@ async fn a_handshake_that_never_ends_takes_no_more_than_the_time_of_a_first_requ
     let files =
         Files { certificate, key, client_ca: None, client_auth: ClientAuth::Optional, allow_world_readable: true };
     let tls = Tls::new(files).unwrap();
-    for (drains, after) in [(false, TIMES.head), (true, TIMES.last_words)] {
-        let (_far, near) = duplex(1024);
-        let (drain, draining) = watch::channel(drains);
-        let service =
-            service_fn(|_: Request<Incoming>| ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))));
-        let connection = Connection { service, times: TIMES, draining, tls: Some(tls.clone()) };
-        let started = Instant::now();
-        connection.run(near).await;
-        assert_eq!(started.elapsed(), after);
-        drop(drain);
+    for (drains, after) in [(false, times().handshake), (true, times().last_words)] {
+        for begun in [&b""[..], &[22], &[22, 3, 1]] {
+            let (mut far, near) = duplex(1024);
+            let service =
+                service_fn(|_: Request<Upload>| ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))));
+            let (mood, connection) = connection(service, Some(tls.clone()));
+            mood.send_modify(|mood| mood.draining = drains);
+            far.write_all(begun).await.unwrap();
+            let started = Instant::now();
+            connection.run(near, seat()).await;
+            assert!(is_about(started.elapsed(), after), "{drains}, {begun:?}: {:?}", started.elapsed());
+        }
     }
 }

@@ -33,7 +33,7 @@ fn read<'a>(limits: limits::Head, pieces: impl IntoIterator<Item = &'a [u8]>) ->
     Fate {
         heads: framing.heads(),
         is_within_head: framing.is_within_head(),
-        is_between_messages: framing.is_between_messages(),
+        is_between_messages: matches!(framing.at, At::Start),
         broken,
     }
 }
@@ -569,7 +569,7 @@ fn a_head_that_comes_whole_is_not_copied_and_a_body_is_never() {
         framing.read(&[b'\n'; 4096]).unwrap();
     }
     assert_eq!(framing.pieces.capacity(), 0);
-    assert!(!framing.is_between_messages() && !framing.is_within_head() && framing.heads() == 1);
+    assert!(!matches!(framing.at, At::Start) && !framing.is_within_head() && framing.heads() == 1);
 }
 
 /// A message with one meaning, of any kind.
@@ -653,7 +653,7 @@ proptest! {
         let mut framing = Framing::new(LIMITS);
         for (at, message) in messages.iter().enumerate() {
             framing.read(message).unwrap();
-            prop_assert!(framing.is_between_messages() && framing.heads() == at as u64 + 1);
+            prop_assert!(matches!(framing.at, At::Start) && framing.heads() == at as u64 + 1);
             assert_parser_agrees(message);
         }
     }

@@ -1,0 +1,158 @@
+//! What goes on on a connection, as far as its service and its wire can see.
+//!
+//! Only facts, counted without a lock and read by the connection's own task; what follows from them, `watch` decides.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use super::rejection::Rejection;
+
+/// What goes on on a connection.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Calls under way: from a request's head to the last byte of its answer.
+    calls: AtomicUsize,
+    /// Calls that ended, with an answer or because their caller left.
+    ended: AtomicUsize,
+    /// Those of them whose caller left before the head of its answer.
+    abandoned: AtomicUsize,
+    /// How often bytes of ours were taken.
+    taken: AtomicUsize,
+    /// Whether bytes of ours are waiting to be taken.
+    stalled: AtomicBool,
+    /// Whether a request's head has begun that has not ended.
+    within_head: AtomicBool,
+    /// Whether an answer may not be on the wire yet.
+    unflushed: AtomicBool,
+    /// Whether the next answer is to be the last.
+    leaving: AtomicBool,
+    /// Whether the peer has said that nothing more comes.
+    peer_is_done: AtomicBool,
+    /// Whether requests of this client are not let through any more.
+    shut_out: AtomicBool,
+    /// Why what comes now is not read any more; still to be told.
+    rejection: OnceLock<Rejection>,
+}
+
+/// What goes on at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Whether an answer is under way, or not all on the wire.
+    pub(super) busy: bool,
+    pub(super) ended: usize,
+    pub(super) abandoned: usize,
+    pub(super) taken: usize,
+    pub(super) stalled: bool,
+    pub(super) within_head: bool,
+    pub(super) shut_out: bool,
+}
+
+/// Counts a call until it is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    activity: Arc<Activity>,
+    answered: bool,
+}
+
+// === impl Activity ===
+
+impl Activity {
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            busy: !self.is_all_told(),
+            ended: self.ended.load(Relaxed),
+            abandoned: self.abandoned.load(Relaxed),
+            taken: self.taken.load(Relaxed),
+            stalled: self.stalled.load(Relaxed),
+            within_head: self.within_head.load(Relaxed),
+            shut_out: self.shut_out.load(Relaxed),
+        }
+    }
+
+    /// A request has come, or what there is of its head.
+    pub(super) fn head(&self, is_within: bool) {
+        // Most reads bring a whole one, and then nothing changes.
+        if self.within_head.load(Relaxed) != is_within {
+            self.within_head.store(is_within, Relaxed);
+        }
+    }
+
+    pub(super) fn reject(&self, rejection: Rejection) {
+        // The first one is what the peer did wrong; what follows from it does not matter.
+        let _ = self.rejection.set(rejection);
+    }
+
+    pub(super) fn rejection(&self) -> Option<Rejection> {
+        self.rejection.get().copied()
+    }
+
+    pub(super) fn stalls(&self) {
+        self.stalled.store(true, Relaxed);
+    }
+
+    pub(super) fn takes(&self) {
+        self.taken.fetch_add(1, Relaxed);
+        self.stalled.store(false, Relaxed);
+    }
+
+    /// All that was to be sent is on the wire.
+    pub(super) fn flushed(&self) {
+        self.stalled.store(false, Relaxed);
+        if self.calls.load(Relaxed) == 0 {
+            self.unflushed.store(false, Relaxed);
+        }
+    }
+
+    /// Whether every answer so far is on the wire.
+    pub(super) fn is_all_told(&self) -> bool {
+        self.calls.load(Relaxed) == 0 && !self.unflushed.load(Relaxed)
+    }
+
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    pub(super) fn shut_out(&self) {
+        self.shut_out.store(true, Relaxed);
+    }
+
+    pub(super) fn peer_is_done(&self) {
+        self.peer_is_done.store(true, Relaxed);
+    }
+
+    pub(super) fn is_peer_done(&self) -> bool {
+        self.peer_is_done.load(Relaxed)
+    }
+}
+
+// === impl UnderWay ===
+
+impl UnderWay {
+    pub(super) fn new(activity: &Arc<Activity>) -> Self {
+        activity.calls.fetch_add(1, Relaxed);
+        activity.unflushed.store(true, Relaxed);
+        Self { activity: Arc::clone(activity), answered: false }
+    }
+
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.activity.is_leaving()
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.activity.abandoned.fetch_add(1, Relaxed);
+        }
+        self.activity.ended.fetch_add(1, Relaxed);
+        self.activity.calls.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,192 @@
+//! One call of the service, from a request's head to the last byte of its answer.
+//!
+//! Tells the connection of each. Lets nothing through that is turned away by its head alone, and nothing of a client whose
+//! certificate a handshake of this moment would not accept; a panic of the service becomes an answer. Refuses to wait.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+
+use super::HttpService;
+use super::activity::{Activity, UnderWay};
+use super::http2;
+use super::rejection::{Reject, Rejection};
+use super::tls::Client;
+use super::upload::{Rest, Upload};
+
+/// The service of one connection.
+pub(super) struct Calls<S> {
+    pub(super) service: S,
+    pub(super) reject: Reject,
+    pub(super) activity: Arc<Activity>,
+    /// None without TLS, and for a client that came without a certificate.
+    pub(super) client: Option<Client>,
+}
+
+/// A request was not let through, because its client's certificate is good no longer. Not an answer: the connection
+/// ends, and another handshake says to the client what is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("the client's certificate is not accepted any more")]
+pub(super) struct NoLongerAccepted;
+
+pin_project! {
+    /// A call under way.
+    pub(super) struct Call<F> {
+        #[pin]
+        stage: Stage<F>,
+        // None once it is answered.
+        held: Option<Held>,
+    }
+}
+
+pin_project! {
+    #[project = StageNow]
+    enum Stage<F> {
+        Asked { #[pin] answer: F },
+        TurnedAway { why: Rejection },
+        ShutOut,
+    }
+}
+
+/// What a call holds until its answer ends.
+struct Held {
+    under_way: UnderWay,
+    reject: Reject,
+    /// What its service leaves unread.
+    rest: Rest,
+    version: Version,
+}
+
+pin_project! {
+    /// The body of an answer. Until it ends the call counts, and the body of its request is not given up: over HTTP/2 that
+    /// would reset the stream, and the reset could overtake the answer.
+    pub struct Answer<B> {
+        #[pin]
+        body: Content<B>,
+        under_way: UnderWay,
+        rest: Rest,
+    }
+}
+
+pin_project! {
+    #[project = ContentNow]
+    enum Content<B> {
+        Answered { #[pin] body: B },
+        TurnedAway { #[pin] body: Full<Bytes> },
+    }
+}
+
+// === impl Calls ===
+
+impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
+    type Response = Response<Answer<S::Body>>;
+    type Error = NoLongerAccepted;
+    type Future = Call<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let under_way = UnderWay::new(&self.activity);
+        let version = request.version();
+        let (mut head, body) = request.into_parts();
+        let (upload, rest) = Upload::of(body);
+        let held = Some(Held { under_way, reject: Arc::clone(&self.reject), rest, version });
+        if version == Version::HTTP_2
+            && let Err(why) = http2::check(&head)
+        {
+            return Call { stage: Stage::TurnedAway { why }, held };
+        }
+        if let Some(client) = &self.client {
+            let Some(certificate) = client.certificate() else {
+                self.activity.shut_out();
+                return Call { stage: Stage::ShutOut, held };
+            };
+            head.extensions.insert(certificate.clone());
+        }
+        let request = Request::from_parts(head, upload);
+        // Services here are always ready: what waits, waits inside `call`, where a deadline bounds it.
+        let asked = catch_unwind(AssertUnwindSafe(|| self.service.clone().call(request)));
+        let stage = asked.map_or(Stage::TurnedAway { why: Rejection::Panicked }, |answer| Stage::Asked { answer });
+        Call { stage, held }
+    }
+}
+
+// === impl Call ===
+
+impl<F, B> Future for Call<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<Answer<B>>, NoLongerAccepted>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = match this.stage.project() {
+            StageNow::ShutOut => return Poll::Ready(Err(NoLongerAccepted)),
+            StageNow::TurnedAway { why } => Err(*why),
+            // What is left of a service that panicked is never asked again, only dropped.
+            StageNow::Asked { answer } => match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {
+                Ok(answer) => ready!(answer).map_err(|never| match never {}),
+                Err(_) => Err(Rejection::Panicked),
+            },
+        };
+        match this.held.take() {
+            Some(held) => Poll::Ready(Ok(held.answer(answer))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Held {
+    fn answer<B>(self, answer: Result<Response<B>, Rejection>) -> Response<Answer<B>> {
+        let Self { mut under_way, reject, rest, version } = self;
+        under_way.answered();
+        let is_last = under_way.is_last();
+        let mut response = match answer {
+            Ok(response) => response.map(|body| Content::Answered { body }),
+            Err(why) => reject(why).map(|body| Content::TurnedAway { body: Full::new(body) }),
+        };
+        // HTTP/1.0 gets one answer a connection: what keeps it open there was never standardised.
+        if version < Version::HTTP_11 || (version == Version::HTTP_11 && is_last) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(|body| Answer { body, under_way, rest })
+    }
+}
+
+// === impl Answer ===
+
+impl<B: Body<Data = Bytes>> Body for Answer<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().body.project() {
+            ContentNow::Answered { body } => body.poll_frame(cx),
+            ContentNow::TurnedAway { body } => body.poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Content::Answered { body } => body.is_end_stream(),
+            Content::TurnedAway { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Content::Answered { body } => body.size_hint(),
+            Content::TurnedAway { body } => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The body of a request.
+//!
+//! What its reader leaves is kept until the answer has gone out. Refuses to read ahead: who sends is held back by the
+//! protocol until somebody reads.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// The body of a request, as a service gets it.
+#[derive(Debug)]
+pub struct Upload {
+    /// There until it is dropped.
+    body: Option<Incoming>,
+    rest: Rest,
+}
+
+/// What is left of a body whose reader is gone; none where there never was one. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rest(Option<Arc<Mutex<Option<Incoming>>>>);
+
+impl Upload {
+    pub(super) fn of(body: Incoming) -> (Self, Rest) {
+        // Most requests have no body, and nothing has to be kept of them.
+        let rest = if body.is_end_stream() { Rest(None) } else { Rest(Some(Arc::default())) };
+        (Self { body: Some(body), rest: rest.clone() }, rest)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(rest) = &self.rest.0 {
+            *rest.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::new, Incoming::size_hint)
+    }
+}

@@ -1,0 +1,138 @@
+//! The bytes of a connection, on their way to and from the HTTP library.
+//!
+//! Over HTTP/1 everything that comes is read by `framing` first, and what that refuses the library never sees: it finds the
+//! end of the connection there instead, once every answer before is on the wire. Notes what is read and taken for those
+//! who keep the time. Refuses to end the connection: whoever made it gets the stream back when the library is done with it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+use super::framing::{Broken, Framing};
+
+/// A stream that notes what happens on it. Dropped, it gives the stream back.
+#[derive(Debug)]
+pub(super) struct Wire<I> {
+    /// There until it is dropped.
+    io: Option<I>,
+    framing: Option<Framing>,
+    activity: Arc<Activity>,
+    lent: Lent<I>,
+}
+
+/// Where a stream is found again that was lent to a [`Wire`].
+#[derive(Debug)]
+pub(super) struct Lent<I>(Arc<Mutex<Option<I>>>);
+
+impl<I> Lent<I> {
+    /// The stream, if its wire is gone.
+    pub(super) fn back(self) -> Option<I> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<I> Wire<I> {
+    /// Lends `io`. Over HTTP/1 there is a `framing`.
+    pub(super) fn over(io: I, framing: Option<Framing>, activity: &Arc<Activity>) -> (Self, Lent<I>) {
+        let place = Arc::new(Mutex::new(None));
+        let wire = Self { io: Some(io), framing, activity: Arc::clone(activity), lent: Lent(Arc::clone(&place)) };
+        (wire, Lent(place))
+    }
+}
+
+impl<I: Unpin> Wire<I> {
+    fn io(&mut self) -> io::Result<Pin<&mut I>> {
+        self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// The end, as soon as everything before it is told.
+    fn end(&self) -> Poll<io::Result<()>> {
+        // Whoever sends the rest of an answer polls this anew: see `poll_flush`.
+        if self.activity.is_all_told() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn progress<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &written {
+            Poll::Pending => self.activity.stalls(),
+            Poll::Ready(Ok(_)) => self.activity.takes(),
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+}
+
+impl<I> Drop for Wire<I> {
+    fn drop(&mut self) {
+        *self.lent.0.lock().unwrap_or_else(PoisonError::into_inner) = self.io.take();
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.activity.rejection().is_some() {
+            return self.end();
+        }
+        let before = buf.filled().len();
+        ready!(self.io()?.poll_read(cx, buf))?;
+        let Self { framing, activity, .. } = &mut *self;
+        let came = buf.filled().get(before..).unwrap_or_default();
+        if came.is_empty() {
+            activity.peer_is_done();
+        } else if let Some(framing) = framing {
+            let read = framing.read(came);
+            activity.head(framing.is_within_head());
+            if let Err(Broken { why, sound }) = read {
+                tracing::debug!(heads = framing.heads(), "what a peer sent is not read any more: {why}");
+                activity.reject(why);
+                buf.set_filled(before + sound);
+                if sound == 0 {
+                    return self.end();
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.io()?.poll_write(cx, bytes);
+        self.progress(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.io()?.poll_write_vectored(cx, bytes);
+        self.progress(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.io()?.poll_flush(cx);
+        match &flushed {
+            Poll::Pending => self.activity.stalls(),
+            Poll::Ready(_) => {
+                let waited_for = self.activity.rejection().is_some() && !self.activity.is_all_told();
+                self.activity.flushed();
+                if waited_for && self.activity.is_all_told() {
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
