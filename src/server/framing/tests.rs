@@ -465,6 +465,7 @@ fn a_chunk_that_is_none_is_refused_and_what_came_before_is_not() {
         b"10000000000000000\r\n",
         b"0\n",
         b"0;a\r\n",
+        b"0\rX",
     ];
     for chunk in chunks {
         let message = [good, *chunk].concat();
