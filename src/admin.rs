@@ -9,6 +9,8 @@
 //! On an address that other machines can reach, only the first three are open, unless there are keys for the others.
 //! Refuses to show a secret, and to purge anything on a request that it does not understand to the last field.
 
+mod limits;
+
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::caller::Callers;
 use crate::lookup::Purge;
 use crate::monime::{Envelope, SessionId, SpaceId};
 use crate::telemetry::Metrics;
+pub use limits::{MOST_CONNECTIONS, limits};
 
 /// The longest purge request: two ids and their names fit many times.
 const MAX_PURGE: usize = 4 * 1024;

@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod key;
 mod plain;
+mod process;
 mod serve;
 mod signals;
 
@@ -158,7 +159,7 @@ fn obey(command: Command, process: &mut Process<impl Read, impl Write, impl Writ
             // Before anything that takes time: a signal that comes meanwhile is to end it in order, too.
             let (runtime, signals) = Signals::take()?;
             let sources = settings.sources(environment);
-            match Config::load(&sources) {
+            match load(&sources) {
                 Ok(config) => {
                     let ended = serve::run(&runtime, signals, config, sources, err);
                     // A volume that hangs under the reading of a secret must not keep the process from ending.
@@ -191,6 +192,11 @@ fn obey(command: Command, process: &mut Process<impl Read, impl Write, impl Writ
     }
 }
 
+/// The configuration, as far as it fits into this process.
+fn load(sources: &Sources) -> Result<Config, Problems> {
+    Ok(Config::load(sources)?.within(process::descriptors()))
+}
+
 /// Does something with a valid configuration, or says why there is none.
 fn with_config<E: Write>(
     settings: Settings,
@@ -198,7 +204,7 @@ fn with_config<E: Write>(
     err: &mut E,
     act: impl FnOnce(Config, &mut E) -> io::Result<u8>,
 ) -> io::Result<u8> {
-    match Config::load(&settings.sources(environment)) {
+    match load(&settings.sources(environment)) {
         Ok(config) => act(config, err),
         Err(problems) => bad_config(&problems, err),
     }

@@ -29,12 +29,14 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::lookup::Lookups;
 use crate::monime::{SpaceId, Version};
+use crate::server::Head;
 use crate::telemetry::Metrics;
 use crate::upstream::{Failure, Fetch, Forwards, Reply};
 use admit::Admit;
 pub use admit::Places;
 pub use arrival::Door;
 pub use body::Body;
+pub use errand::BodyLimits;
 use errand::Errands;
 pub use errand::Writes;
 use measure::Measure;
@@ -54,6 +56,10 @@ pub struct Terms {
     pub version: Version,
     /// Every version that may be named.
     pub versions: Vec<Version>,
+    /// How large the head of a request may be.
+    pub head: Head,
+    /// What the body of a write may be.
+    pub body: BodyLimits,
     /// Whether a caller's `no-cache` is honoured.
     pub callers_may_refresh: bool,
     /// How long a caller waits that does not say how long, and the most that it can say.

@@ -159,6 +159,7 @@ impl Monigate {
         let writes = parts.terms.writes.clone();
         let (metrics, tend) = (Arc::clone(&parts.metrics), parts.lookups.memory().clone().tend());
         let current = Arc::new(Current::new(parts, tls));
+        let (rules, admin_rules) = rules(&current);
         let admin = AdminService::new(Admin {
             local: admin_listener.address().is_local(),
             readiness: readiness.clone(),
@@ -179,13 +180,13 @@ impl Monigate {
         };
         let ended = {
             let requests = pin!(async {
-                server::serve(listener, service.clone(), Rules::default(), drain).await;
+                server::serve(listener, service.clone(), rules, drain).await;
                 // Those whose callers have left are nobody's connection.
                 writes.ended().await;
             });
             // None of the three ends by itself.
             let beside = async {
-                let operators = server::serve(admin_listener, admin, Rules::default(), pending());
+                let operators = server::serve(admin_listener, admin, admin_rules, pending());
                 let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
                 tokio::join!(tend, changes, current.follow_keys(), operators).0
             };
@@ -221,6 +222,13 @@ async fn bind(key: &'static str, address: Address, socket_mode: u32) -> Result<L
 /// What callers are served by.
 fn stack(parts: &Parts) -> impl HttpService + use<> {
     gateway::gateway(parts.lookups.clone(), parts.forwards.clone(), parts.terms.clone(), Arc::clone(&parts.metrics))
+}
+
+/// By which rules services are served, and by which operators.
+fn rules(current: &Current) -> (Rules, Rules) {
+    let bounds = current.bounds();
+    let rules = |limits| Rules { limits, ..Rules::default() };
+    (rules(bounds.of_services()), rules(bounds.of_operators()))
 }
 
 /// Keeps up with secrets that change and with newer configurations; `serve` is to serve with the parts of each.

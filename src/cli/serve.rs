@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::{HangUps, Signals};
-use super::{FAILED, OK};
+use super::{FAILED, OK, load};
 
 /// How the sandbox plays, and where.
 #[derive(Args)]
@@ -105,7 +105,7 @@ async fn read_again(
         let sources = Arc::clone(&sources);
         // Files may hang, and requests must not wait for them. Reading cannot panic; were it ever to, the old
         // configuration stays.
-        let Ok(loaded) = tokio::task::spawn_blocking(move || Config::load(&sources)).await else { continue };
+        let Ok(loaded) = tokio::task::spawn_blocking(move || load(&sources)).await else { continue };
         // It fails only once serving has ended, and that ends this too.
         let _ = configs.send(loaded).await;
     }
