@@ -12,6 +12,7 @@ mod directives;
 mod errand;
 mod measure;
 mod recall;
+mod rejected;
 mod rescue;
 mod route;
 mod served;
@@ -41,6 +42,7 @@ use errand::Errands;
 pub use errand::Writes;
 use measure::Measure;
 use recall::{Ask, Recall};
+pub use rejected::reject;
 use rescue::Rescue;
 
 /// Who may ask, what for, and how long they may wait.

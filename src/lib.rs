@@ -52,6 +52,7 @@ use assembly::Current;
 use config::{Config, Problems};
 use server::tls::InvalidTls;
 use server::{Address, HttpService, Listener, Replaceable, Rules, Tls};
+use telemetry::Metrics;
 
 pub use assembly::{CannotAssemble, Parts};
 
@@ -159,7 +160,7 @@ impl Monigate {
         let writes = parts.terms.writes.clone();
         let (metrics, tend) = (Arc::clone(&parts.metrics), parts.lookups.memory().clone().tend());
         let current = Arc::new(Current::new(parts, tls));
-        let (rules, admin_rules) = rules(&current);
+        let (rules, admin_rules) = rules(&current, &metrics);
         let admin = AdminService::new(Admin {
             local: admin_listener.address().is_local(),
             readiness: readiness.clone(),
@@ -225,10 +226,10 @@ fn stack(parts: &Parts) -> impl HttpService + use<> {
 }
 
 /// By which rules services are served, and by which operators.
-fn rules(current: &Current) -> (Rules, Rules) {
-    let bounds = current.bounds();
-    let rules = |limits| Rules { limits, ..Rules::default() };
-    (rules(bounds.of_services()), rules(bounds.of_operators()))
+fn rules(current: &Arc<Current>, metrics: &Arc<Metrics>) -> (Rules, Rules) {
+    let (bounds, in_use) = (current.bounds(), Arc::clone(current));
+    let reject = gateway::reject(Arc::clone(metrics), move || in_use.names_callers());
+    (Rules { limits: bounds.of_services(), reject }, Rules { limits: bounds.of_operators(), reject: admin::reject() })
 }
 
 /// Keeps up with secrets that change and with newer configurations; `serve` is to serve with the parts of each.

@@ -41,6 +41,11 @@ impl Current {
         self.parts.load().bounds.clone()
     }
 
+    /// Whether callers must prove who they are.
+    pub(crate) fn names_callers(&self) -> bool {
+        self.parts.load().terms.door.callers.is_some()
+    }
+
     /// How it is to end.
     pub(crate) fn shutdown(&self) -> Shutdown {
         self.parts.load().shutdown

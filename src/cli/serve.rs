@@ -76,7 +76,7 @@ pub(super) fn run(
                 let work = signals.over(|stop, hang_ups| async {
                     let (configs, reloads) = mpsc::channel(1);
                     tokio::select! {
-                        _ = gateway.serve(stop.asked(), reloads) => {}
+                        _ = Box::pin(gateway.serve(stop.asked(), reloads)) => {}
                         never = read_again(sources, hang_ups, configs) => match never {},
                     }
                 });

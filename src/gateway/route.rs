@@ -24,7 +24,7 @@ use crate::server::Head;
 /// How many seconds a caller is ready to wait.
 const TIMEOUT: HeaderName = HeaderName::from_static("monigate-timeout");
 /// What a request is counted under that is for no operation that is known.
-const NO_OPERATION: &str = "none";
+pub(super) const NO_OPERATION: &str = "none";
 
 /// What a request asks for.
 #[derive(Debug)]
