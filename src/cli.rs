@@ -138,7 +138,7 @@ pub(crate) fn run(
     mut process: Process<impl Read, impl Write, impl Write>,
 ) -> u8 {
     let done = match Cli::try_parse_from(arguments) {
-        Ok(cli) => obey(cli.command, &mut process),
+        Ok(cli) => keep_secrets(&cli.command, &mut process.err).and_then(|()| obey(cli.command, &mut process)),
         Err(error) => explain(&error, &mut process.out, &mut process.err),
     };
     done.unwrap_or_else(|error| {
@@ -149,6 +149,14 @@ pub(crate) fn run(
         }
         FAILED
     })
+}
+
+/// Before any of them is read. The sandbox has none, and makes files that others are to read.
+fn keep_secrets(command: &Command, err: &mut impl Write) -> io::Result<()> {
+    if matches!(command, Command::Sandbox(_)) {
+        return Ok(());
+    }
+    process::keep_to_itself().iter().try_for_each(|risk| writeln!(err, "monigate: warning: {risk}"))
 }
 
 fn obey(command: Command, process: &mut Process<impl Read, impl Write, impl Write>) -> io::Result<u8> {
