@@ -9,6 +9,9 @@
 //! On an address that other machines can reach, only the first three are open, unless there are keys for the others.
 //! Refuses to show a secret, and to purge anything on a request that it does not understand to the last field.
 
+mod limits;
+mod rejected;
+
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +35,8 @@ use crate::caller::Callers;
 use crate::lookup::Purge;
 use crate::monime::{Envelope, SessionId, SpaceId};
 use crate::telemetry::Metrics;
+pub use limits::{MOST_CONNECTIONS, limits};
+pub use rejected::reject;
 
 /// The longest purge request: two ids and their names fit many times.
 const MAX_PURGE: usize = 4 * 1024;
@@ -313,7 +318,7 @@ fn not_allowed(allow: &'static str) -> Answer {
     answer
 }
 
-fn error(status: StatusCode, reason: &str, message: &str) -> Answer {
+fn error<B: From<Bytes>>(status: StatusCode, reason: &str, message: &str) -> Response<B> {
     typed(status, "application/json", Envelope::new(status, reason, message).to_bytes())
 }
 
@@ -321,8 +326,8 @@ fn plain(status: StatusCode, text: String) -> Answer {
     typed(status, "text/plain; charset=utf-8", text.into())
 }
 
-fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+fn typed<B: From<Bytes>>(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<B> {
+    let mut answer = Response::new(B::from(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -4,6 +4,7 @@
 //! flights, what was sent to Monime, secrets, connections. Refuses a change that would need another socket or another
 //! memory, as a whole.
 
+mod bounds;
 mod current;
 mod jwks;
 
@@ -17,6 +18,7 @@ use crate::monime::TokenKind;
 use crate::secret::{Keyring, redact};
 use crate::telemetry::Metrics;
 use crate::upstream::{self, Client, Forwards, Gate, NoClient, RetryBudget, Shared, Upstream};
+use bounds::Bounds;
 pub(crate) use current::Current;
 use jwks::Keys;
 
@@ -33,6 +35,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The tokens.
     pub keyring: Arc<Keyring>,
+    /// What each listener bears.
+    bounds: Bounds,
     /// Operators who proved who they are; where there are keys for that.
     operators: Option<Arc<Callers>>,
     /// The keys of service-account tokens, if any are taken.
@@ -54,6 +58,7 @@ struct Kept {
     writes: Writes,
     callers: Option<Arc<Callers>>,
     keys: Option<Arc<Keys>>,
+    bounds: Bounds,
 }
 
 /// Why there can be no gateway, though its configuration is in order.
@@ -93,14 +98,14 @@ impl Parts {
         let shared = Shared { gate, retries: RetryBudget::default(), metrics };
         let limits = lookup::Limits {
             max_size: config.cache.max_size,
-            max_flights: config.max_in_flight,
+            max_flights: config.limits.max_in_flight,
             rate: rate(&config.monime.keyring, &config.budget),
         };
         let memory = Memory::new(limits, Arc::clone(&shared.metrics));
         let keys = keys(config.jwt.take(), None)?;
         let callers = callers(std::mem::take(&mut config.callers), keys.as_deref(), None);
-        let places = Places::new(config.max_in_flight);
-        let kept = Kept { memory, places, writes: Writes::default(), callers, keys };
+        let (places, bounds) = (Places::new(config.limits.max_in_flight), Bounds::of(&config));
+        let kept = Kept { memory, places, writes: Writes::default(), callers, keys, bounds };
         let parts = Self::around(kept, shared, client, config);
         parts.announce();
         Ok(parts)
@@ -123,18 +128,20 @@ impl Parts {
         let keys = keys(config.jwt.take(), self.keys.as_ref())?;
         // From here on nothing fails.
         let memory = self.lookups.memory().clone();
-        memory.limit(config.max_in_flight);
+        memory.limit(config.limits.max_in_flight);
         self.shared.gate.set_share(config.budget.share);
-        let places = self.terms.places.at_most(config.max_in_flight);
+        let places = self.terms.places.at_most(config.limits.max_in_flight);
         let callers = callers(std::mem::take(&mut config.callers), keys.as_deref(), self.terms.door.callers.as_deref());
-        let kept = Kept { memory, places, writes: self.terms.writes.clone(), callers, keys };
+        let bounds = self.bounds.clone();
+        bounds.change(&config);
+        let kept = Kept { memory, places, writes: self.terms.writes.clone(), callers, keys, bounds };
         Ok(Self::around(kept, self.shared.clone(), client, config))
     }
 
     fn around(kept: Kept, shared: Shared, client: Client, config: Config) -> Self {
-        let Kept { memory, places, writes, callers, keys } = kept;
+        let Kept { memory, places, writes, callers, keys, bounds } = kept;
         let fixed = Fixed::of(&config);
-        let Config { monime, cache, budget, effective, shutdown, listen, admin, .. } = config;
+        let Config { monime, cache, budget, limits, effective, shutdown, listen, admin, .. } = config;
         let keyring = Arc::new(monime.keyring);
         let settings =
             upstream::Settings { origin: monime.wire.origin, timeouts: monime.timeouts, quota: budget.quota };
@@ -147,6 +154,8 @@ impl Parts {
             spaces: monime.spaces,
             version: monime.version,
             versions: monime.versions,
+            head: limits.server.head,
+            body: limits.body,
             callers_may_refresh: cache.callers_may_refresh,
             patience: monime.timeouts.total,
             places,
@@ -161,6 +170,7 @@ impl Parts {
             terms,
             metrics,
             keyring,
+            bounds,
             operators: operators(admin.keys),
             keys,
             shutdown,

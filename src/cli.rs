@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod key;
 mod plain;
+mod process;
 mod serve;
 mod signals;
 
@@ -137,7 +138,7 @@ pub(crate) fn run(
     mut process: Process<impl Read, impl Write, impl Write>,
 ) -> u8 {
     let done = match Cli::try_parse_from(arguments) {
-        Ok(cli) => obey(cli.command, &mut process),
+        Ok(cli) => keep_secrets(&cli.command, &mut process.err).and_then(|()| obey(cli.command, &mut process)),
         Err(error) => explain(&error, &mut process.out, &mut process.err),
     };
     done.unwrap_or_else(|error| {
@@ -150,6 +151,14 @@ pub(crate) fn run(
     })
 }
 
+/// Before any of them is read. The sandbox has none, and makes files that others are to read.
+fn keep_secrets(command: &Command, err: &mut impl Write) -> io::Result<()> {
+    if matches!(command, Command::Sandbox(_)) {
+        return Ok(());
+    }
+    process::keep_to_itself().iter().try_for_each(|risk| writeln!(err, "monigate: warning: {risk}"))
+}
+
 fn obey(command: Command, process: &mut Process<impl Read, impl Write, impl Write>) -> io::Result<u8> {
     let Process { environment, input, out, err, colour } = process;
     let environment = std::mem::take(environment);
@@ -158,7 +167,7 @@ fn obey(command: Command, process: &mut Process<impl Read, impl Write, impl Writ
             // Before anything that takes time: a signal that comes meanwhile is to end it in order, too.
             let (runtime, signals) = Signals::take()?;
             let sources = settings.sources(environment);
-            match Config::load(&sources) {
+            match load(&sources) {
                 Ok(config) => {
                     let ended = serve::run(&runtime, signals, config, sources, err);
                     // A volume that hangs under the reading of a secret must not keep the process from ending.
@@ -191,6 +200,11 @@ fn obey(command: Command, process: &mut Process<impl Read, impl Write, impl Writ
     }
 }
 
+/// The configuration, as far as it fits into this process.
+fn load(sources: &Sources) -> Result<Config, Problems> {
+    Ok(Config::load(sources)?.within(process::descriptors()))
+}
+
 /// Does something with a valid configuration, or says why there is none.
 fn with_config<E: Write>(
     settings: Settings,
@@ -198,7 +212,7 @@ fn with_config<E: Write>(
     err: &mut E,
     act: impl FnOnce(Config, &mut E) -> io::Result<u8>,
 ) -> io::Result<u8> {
-    match Config::load(&settings.sources(environment)) {
+    match load(&settings.sources(environment)) {
         Ok(config) => act(config, err),
         Err(problems) => bad_config(&problems, err),
     }

@@ -6,6 +6,7 @@
 //! `sources` are inspected by `shape` against `schema` (made from `raw`) and merged; `rules` make a [`Config`] of the
 //! result, out of single `values`; `problems` collects what each of them finds.
 
+mod descriptors;
 mod effective;
 mod fixed;
 mod problems;
@@ -28,11 +29,12 @@ pub use problems::{Problem, Problems};
 pub use sources::{Flag, Sources, TOKEN_VARIABLE};
 
 use crate::caller::{Digest, Named};
+use crate::gateway::BodyLimits;
 use crate::lookup::Lifetimes;
 use crate::monime::{SpaceId, Version};
 use crate::secret::Keyring;
-use crate::server::Address;
 use crate::server::tls::Files;
+use crate::server::{self, Address};
 use crate::telemetry::log::Format;
 use crate::upstream::{Quota, Timeouts, Wire};
 use raw::Raw;
@@ -56,14 +58,16 @@ pub struct Config {
     pub cache: Cache,
     /// How often Monime is asked.
     pub budget: Budget,
-    /// The most requests that may wait on Monime at a time, at least one.
-    pub max_in_flight: usize,
+    /// How much is borne.
+    pub limits: Limits,
     /// How it ends.
     pub shutdown: Shutdown,
     /// What is logged.
     pub log: Log,
     /// The same as written, redacted, with who set each key.
     pub effective: Effective,
+    /// The warning that there are too few descriptors for what was asked for, if there are.
+    lowered: Option<String>,
 }
 
 /// Where services ask.
@@ -158,6 +162,17 @@ pub struct Budget {
     pub share: f64,
 }
 
+/// How much is borne.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most requests that may wait on Monime at a time, at least one.
+    pub max_in_flight: usize,
+    /// What the listener for services bears.
+    pub server: server::Limits,
+    /// What the body of a write may be.
+    pub body: BodyLimits,
+}
+
 /// How it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shutdown {
@@ -223,6 +238,7 @@ impl Config {
         if !admin.address.is_local() && !admin.keys.is_empty() {
             warnings.push(in_the_clear("admin.address", &admin.address, "operators' keys"));
         }
+        warnings.extend(self.lowered.clone());
         warnings
     }
 
@@ -249,7 +265,7 @@ impl Config {
         let jwt = rules.jwt(raw);
         let cache = rules.cache(&raw.cache);
         let budget = rules.budget(&raw.budget);
-        let max_in_flight = rules.max_in_flight(&raw.limits);
+        let limits = rules.limits(&raw.limits);
         let shutdown = rules.shutdown(&raw.shutdown);
         let log = rules.log(&raw.log);
         effective.note_token(raw.monime.token_file.as_deref(), token.is_some());
@@ -264,10 +280,11 @@ impl Config {
             monime,
             cache: cache?,
             budget: budget?,
-            max_in_flight: max_in_flight?,
+            limits: limits?,
             shutdown: shutdown?,
             log: log?,
             effective,
+            lowered: None,
         })
     }
 }

@@ -12,6 +12,7 @@ mod directives;
 mod errand;
 mod measure;
 mod recall;
+mod rejected;
 mod rescue;
 mod route;
 mod served;
@@ -29,16 +30,19 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::lookup::Lookups;
 use crate::monime::{SpaceId, Version};
+use crate::server::Head;
 use crate::telemetry::Metrics;
 use crate::upstream::{Failure, Fetch, Forwards, Reply};
 use admit::Admit;
 pub use admit::Places;
 pub use arrival::Door;
 pub use body::Body;
+pub use errand::BodyLimits;
 use errand::Errands;
 pub use errand::Writes;
 use measure::Measure;
 use recall::{Ask, Recall};
+pub use rejected::reject;
 use rescue::Rescue;
 
 /// Who may ask, what for, and how long they may wait.
@@ -54,6 +58,10 @@ pub struct Terms {
     pub version: Version,
     /// Every version that may be named.
     pub versions: Vec<Version>,
+    /// How large the head of a request may be.
+    pub head: Head,
+    /// What the body of a write may be.
+    pub body: BodyLimits,
     /// Whether a caller's `no-cache` is honoured.
     pub callers_may_refresh: bool,
     /// How long a caller waits that does not say how long, and the most that it can say.

@@ -52,6 +52,7 @@ use assembly::Current;
 use config::{Config, Problems};
 use server::tls::InvalidTls;
 use server::{Address, HttpService, Listener, Replaceable, Rules, Tls};
+use telemetry::Metrics;
 
 pub use assembly::{CannotAssemble, Parts};
 
@@ -159,6 +160,7 @@ impl Monigate {
         let writes = parts.terms.writes.clone();
         let (metrics, tend) = (Arc::clone(&parts.metrics), parts.lookups.memory().clone().tend());
         let current = Arc::new(Current::new(parts, tls));
+        let (rules, admin_rules) = rules(&current, &metrics);
         let admin = AdminService::new(Admin {
             local: admin_listener.address().is_local(),
             readiness: readiness.clone(),
@@ -179,13 +181,13 @@ impl Monigate {
         };
         let ended = {
             let requests = pin!(async {
-                server::serve(listener, service.clone(), Rules::default(), drain).await;
+                server::serve(listener, service.clone(), rules, drain).await;
                 // Those whose callers have left are nobody's connection.
                 writes.ended().await;
             });
             // None of the three ends by itself.
             let beside = async {
-                let operators = server::serve(admin_listener, admin, Rules::default(), pending());
+                let operators = server::serve(admin_listener, admin, admin_rules, pending());
                 let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
                 tokio::join!(tend, changes, current.follow_keys(), operators).0
             };
@@ -221,6 +223,13 @@ async fn bind(key: &'static str, address: Address, socket_mode: u32) -> Result<L
 /// What callers are served by.
 fn stack(parts: &Parts) -> impl HttpService + use<> {
     gateway::gateway(parts.lookups.clone(), parts.forwards.clone(), parts.terms.clone(), Arc::clone(&parts.metrics))
+}
+
+/// By which rules services are served, and by which operators.
+fn rules(current: &Arc<Current>, metrics: &Arc<Metrics>) -> (Rules, Rules) {
+    let (bounds, in_use) = (current.bounds(), Arc::clone(current));
+    let reject = gateway::reject(Arc::clone(metrics), move || in_use.names_callers());
+    (Rules { limits: bounds.of_services(), reject }, Rules { limits: bounds.of_operators(), reject: admin::reject() })
 }
 
 /// Keeps up with secrets that change and with newer configurations; `serve` is to serve with the parts of each.

@@ -9,7 +9,7 @@ mod json;
 pub mod operation;
 pub mod verdict;
 
-pub use envelope::Envelope;
+pub use envelope::{Envelope, sentence};
 pub use id::{InvalidId, Key, KeyRef, SessionId, SessionIdRef, SpaceId, Version};
 pub use verdict::{Final, Flaw, Verdict};
 

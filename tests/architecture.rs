@@ -31,9 +31,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("upstream", &["monime", "secret", "telemetry"]),
     // Knows neither callers nor credentials.
     ("lookup", &["monime", "telemetry", "upstream"]),
-    // Knows neither sockets nor credentials.
-    ("gateway", &["monime", "telemetry", "caller", "upstream", "lookup"]),
-    ("admin", &["monime", "telemetry", "caller", "lookup"]),
+    // Knows neither sockets nor credentials: of the server, what a listener bears and why it turns requests away.
+    ("gateway", &["monime", "telemetry", "server", "caller", "upstream", "lookup"]),
+    ("admin", &["monime", "telemetry", "server", "caller", "lookup"]),
     // What a program that only wants a Monime to talk to would take along.
     ("sandbox", &["monime", "server"]),
     // Whatever it builds.
@@ -128,6 +128,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("httpdate", &["upstream"]),
     ("humantime", &["config", "sandbox", "cli"]),
+    // The process's own limits.
+    ("rustix", &["cli"]),
     ("schemars", &["config"]),
     ("strsim", &["config"]),
     ("prometheus", &["telemetry"]),

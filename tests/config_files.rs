@@ -434,7 +434,7 @@ fn a_shared_gateway_says_how_callers_reach_it_and_how_many_there_are() {
     for line in ["tls: on, with certificates of callers, optional", "callers: 2", &jwt] {
         assert!(ran.out.contains(&format!("\n{line}\n")), "{} lacks {line}", ran.out);
     }
-    assert!(!ran.out.contains("warning"), "{}", ran.out);
+    assert!(!ran.out.contains("warning: listen"), "{}", ran.out);
 
     let printed = monigate(&["config", "--config", &config], &[TOKEN, SPACE]).out;
     assert!(printed.contains(DIGEST), "a digest is no secret: {printed}");
@@ -453,6 +453,27 @@ fn a_shared_gateway_says_how_callers_reach_it_and_how_many_there_are() {
     for line in ["tls: none", "callers: none are named, so everyone who reaches it may look sessions up", "jwt: none"] {
         assert!(alone.contains(&format!("\n{line}")), "{alone} lacks {line}");
     }
+}
+
+#[test]
+fn connections_that_do_not_fit_into_the_process_are_warned_of_with_both_numbers() {
+    let within = |limits: &str, arguments: &str| {
+        let script = format!("ulimit {limits} && exec {} {arguments}", env!("CARGO_BIN_EXE_monigate"));
+        let mut command = Command::new("sh");
+        let ran = command.args(["-c", &script]).env_clear().envs([TOKEN, SPACE]).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let warned = within("-n 1024", "check");
+    let warning = "\nwarning: limits.connections 16384 is more than fits into the 1024 files that this process may have \
+                   open: at most 528 connections are open at once; let it open 17728 (";
+    assert!(warned.contains(warning), "{warned}");
+    assert!(!within("-n 1024", "check --set limits.connections=528").contains("warning"), "it fits");
+    assert!(!within("-S -n 300", "check --set limits.connections=528").contains("warning"), "it asks for more at once");
+    let shown = within("-n 1024", "config --set limits.connections=600");
+    let line = shown.lines().find(|line| line.starts_with("limits.connections =")).unwrap();
+    assert!(line.starts_with("limits.connections = 528 "), "{line}");
+    assert!(line.ends_with("# from flag --set, lowered from 600 to fit into the files that the process may have open"));
 }
 
 #[test]

@@ -165,6 +165,21 @@ async fn lifetimes_and_what_callers_may_refresh_are_followed() {
 }
 
 #[tokio::test]
+async fn limits_of_heads_are_followed() {
+    let monime = Monime::start().await;
+    let mut shop = Shop::before(&monime.base_url, &[]).await;
+    let long = "x".repeat(400);
+    assert_eq!(shop.look_up(&long).await.status, 404, "no session is called that");
+    assert!(shop.reload(&["limits.target_size=256B"]).await);
+    // On a connection that comes: one that stays may keep to what it began with.
+    let late = async || ask(&shop.gateway.address, &get(&path(&long), "")).await.failure();
+    assert_eq!(late().await, (414, "gateway_target_too_long".to_owned()));
+    assert!(shop.reload(&["limits.head_fields=1"]).await);
+    let answer = ask(&shop.gateway.address, &get(&path(monime.completed()), "Accept: */*\r\n")).await;
+    assert_eq!(answer.failure(), (431, "gateway_head_too_large".to_owned()));
+}
+
+#[tokio::test]
 async fn what_is_under_way_finishes_by_the_settings_that_it_began_with() {
     let upstream = Upstream::start(|_, request| {
         let id = request.split(' ').nth(1).unwrap().rsplit('/').next().unwrap();

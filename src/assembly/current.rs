@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{CannotReload, Parts};
+use super::{Bounds, CannotReload, Parts};
 use crate::admin::Operated;
 use crate::caller::Callers;
 use crate::config::{Config, Problems, Shutdown};
@@ -34,6 +34,16 @@ pub(crate) struct Current {
 impl Current {
     pub(crate) fn new(parts: Parts, tls: Option<Tls>) -> Self {
         Self { parts: ArcSwap::from_pointee(parts), tls, other_keys: Notify::new() }
+    }
+
+    /// What each listener bears, now and later.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.parts.load().bounds.clone()
+    }
+
+    /// Whether callers must prove who they are.
+    pub(crate) fn names_callers(&self) -> bool {
+        self.parts.load().terms.door.callers.is_some()
     }
 
     /// How it is to end.
@@ -85,10 +95,11 @@ impl Current {
     }
 
     fn take_on(&self, config: Config, serve: impl Fn(&Parts)) -> Result<(), CannotReload> {
-        let level = config.log.level.clone();
+        let (level, warnings) = (config.log.level.clone(), config.warnings());
         let before = self.parts.load_full();
         let newer = before.reassemble(config)?;
         log::refilter(&level);
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         serve(&newer);
         // What is being asked for the same keys is not asked anew at each reload.
         let same_keys = before.keys.as_ref().map(Arc::as_ptr) == newer.keys.as_ref().map(Arc::as_ptr);

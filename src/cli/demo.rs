@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::Signals;
-use super::{FAILED, OK};
+use super::{FAILED, OK, load};
 use pen::Pen;
 use tour::Tour;
 
@@ -82,7 +82,7 @@ async fn show(once: bool, pen: &mut Pen<impl Write>, stop: impl Future<Output = 
     tokio::select! {
         done = tour => done,
         () = open.run(pending()) => Err("the sandbox ended".into()),
-        _ = gateway.serve(pending(), no_reloads) => Err("the gateway ended".into()),
+        _ = Box::pin(gateway.serve(pending(), no_reloads)) => Err("the gateway ended".into()),
     }
 }
 
@@ -94,6 +94,6 @@ fn config(base_url: &str) -> Result<Config, Trouble> {
     let addresses = ["listen.address=127.0.0.1:0", "admin.address=127.0.0.1:0"];
     let flags = [base_url.as_str(), &space].into_iter().chain(addresses).map(set).collect();
     let token = (TOKEN_VARIABLE.to_owned(), DEFAULT_TOKEN.to_owned());
-    Config::load(&Sources { files: Vec::new(), environment: BTreeMap::from([token]), flags })
+    load(&Sources { files: Vec::new(), environment: BTreeMap::from([token]), flags })
         .map_err(|problems| problems.to_string().into())
 }

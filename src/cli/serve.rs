@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use super::signals::{HangUps, Signals};
-use super::{FAILED, OK};
+use super::{FAILED, OK, load};
 
 /// How the sandbox plays, and where.
 #[derive(Args)]
@@ -76,7 +76,7 @@ pub(super) fn run(
                 let work = signals.over(|stop, hang_ups| async {
                     let (configs, reloads) = mpsc::channel(1);
                     tokio::select! {
-                        _ = gateway.serve(stop.asked(), reloads) => {}
+                        _ = Box::pin(gateway.serve(stop.asked(), reloads)) => {}
                         never = read_again(sources, hang_ups, configs) => match never {},
                     }
                 });
@@ -105,7 +105,7 @@ async fn read_again(
         let sources = Arc::clone(&sources);
         // Files may hang, and requests must not wait for them. Reading cannot panic; were it ever to, the old
         // configuration stays.
-        let Ok(loaded) = tokio::task::spawn_blocking(move || Config::load(&sources)).await else { continue };
+        let Ok(loaded) = tokio::task::spawn_blocking(move || load(&sources)).await else { continue };
         // It fails only once serving has ended, and that ends this too.
         let _ = configs.send(loaded).await;
     }

@@ -49,6 +49,14 @@ impl Effective {
         self.0.insert(PROXY_KEY.to_owned(), Entry { value: redact(&value).into(), source: source.to_owned() });
     }
 
+    /// Notes that a number is lower than the one that was asked for, and why.
+    pub(super) fn note_lowered(&mut self, key: &str, to: usize, why: &str) {
+        if let Some(entry) = self.0.get_mut(key) {
+            entry.source = format!("{}, lowered from {} {why}", entry.source, entry.value);
+            entry.value = json!(to);
+        }
+    }
+
     /// Keeps the query of a URL to itself, if there is one: it may hold a key.
     pub(super) fn hide_query(&mut self, key: &str) {
         if let Some(entry) = self.0.get_mut(key)

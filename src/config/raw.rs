@@ -4,12 +4,15 @@
 //! the built-in defaults and the refusal of unknown keys all come from these types. None of them can be printed: what was
 //! written may be a misplaced token.
 
+mod limits;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::monime::operation::OPERATIONS;
 use crate::monime::{CURRENT_VERSION, KNOWN_VERSIONS};
+pub(super) use limits::{Limits, Patience};
 
 /// The settings of monigate.
 #[derive(Deserialize, JsonSchema)]
@@ -264,16 +267,6 @@ pub(super) struct Budget {
     /// number: 0.25 for four.
     #[schemars(extend("default" = 1.0, "minimum" = 0.001, "maximum" = 1))]
     pub(super) share: f64,
-}
-
-/// How much is done at once.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Limits {
-    /// The most requests that may wait on Monime at a time, at most two thirds of them one caller's; answers from memory do not
-    /// count.
-    #[schemars(range(min = 1, max = 65_536), extend("default" = 1024))]
-    pub(super) max_in_flight: i64,
 }
 
 /// How it ends.

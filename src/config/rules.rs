@@ -5,6 +5,7 @@
 mod callers;
 mod digests;
 mod jwt;
+mod limits;
 mod listen;
 mod monime;
 mod proxy;
@@ -138,15 +139,6 @@ impl Rules<'_> {
         }
         let quota = Quota { endpoint: endpoint?, token: token?, space: space? };
         is_share.then_some(Budget { quota, share: raw.share })
-    }
-
-    pub(super) fn max_in_flight(&mut self, raw: &raw::Limits) -> Option<usize> {
-        let fits = (1..=65_536).contains(&raw.max_in_flight);
-        if !fits {
-            let rule = format!("{} is out of range", raw.max_in_flight);
-            self.broken("limits.max_in_flight", rule, "choose a number from 1 to 65536");
-        }
-        usize::try_from(raw.max_in_flight).ok().filter(|_| fits)
     }
 
     pub(super) fn shutdown(&mut self, raw: &raw::Shutdown) -> Option<Shutdown> {

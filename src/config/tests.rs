@@ -2,6 +2,7 @@
 
 mod callers;
 mod jwt;
+mod limits;
 mod listen;
 
 use std::collections::BTreeMap;
@@ -139,7 +140,7 @@ fn the_schema_refuses_unknown_keys_and_requires_only_what_no_default_gives() {
     let schema: Json = serde_json::from_slice(&schema()).unwrap();
     let mut seen = 0;
     tables(&schema, &mut seen);
-    assert_eq!(seen, 17);
+    assert_eq!(seen, 18);
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     for (place, required) in [
         ("/properties/monime/properties/spaces/items", &["id"][..]),
@@ -173,7 +174,8 @@ fn the_environment_alone_is_enough_and_the_rest_is_default() {
         StaleIfError { completed: seconds(86_400), cancelled: Duration::ZERO, expired: Duration::ZERO };
     let lifetimes = Lifetimes { ttl, stale_if_error };
     assert_eq!(config.cache, Cache { max_size: 64 << 20, lifetimes, callers_may_refresh: false });
-    assert_eq!(config.max_in_flight, 1024);
+    let limits = Limits { max_in_flight: 1024, server: server::Limits::default(), body: BodyLimits::default() };
+    assert_eq!(config.limits, limits, "each default is said once, in words, and once where it is meant");
     assert_eq!(config.shutdown, Shutdown { delay: Duration::ZERO, timeout: seconds(20) });
     assert_eq!(config.log, Log { format: Format::Json, level: "info".into() });
     assert!(!format!("{config:?}").contains("mon_unit"));
@@ -196,7 +198,7 @@ fn lists_numbers_and_switches_come_out_of_text() {
     assert_eq!(spaces, ["spc-a", "spc-b", "spc-c"], "the default first, each once");
     assert_eq!(config.monime.versions.len(), 2);
     assert!(config.cache.callers_may_refresh);
-    assert_eq!((config.cache.max_size, config.max_in_flight), (1 << 20, 7));
+    assert_eq!((config.cache.max_size, config.limits.max_in_flight), (1 << 20, 7));
 }
 
 #[test]

@@ -32,6 +32,7 @@ use crate::monime::{Flaw, SpaceId, Version};
 use crate::telemetry::{Metrics, Outcome};
 use crate::upstream::{Failure, Forward, Forwards, Interest, Line, Waiting};
 use answer::Whole;
+pub use carried::BodyLimits;
 pub(super) use carried::{Carried, carried};
 pub use write::Writes;
 
@@ -54,6 +55,7 @@ pub(super) struct Errands {
     memory: Memory,
     places: Places,
     writes: Writes,
+    body: BodyLimits,
     /// How long a caller of a read waits that does not say how long, and the longest that a read may take in all.
     patience: Duration,
     metrics: Arc<Metrics>,
@@ -95,7 +97,7 @@ impl Errand<'_> {
 impl Errands {
     pub(super) fn new(forwards: Forwards, memory: Memory, terms: &Terms, metrics: Arc<Metrics>) -> Self {
         let (places, writes) = (terms.places.clone(), terms.writes.clone());
-        Self { forwards, memory, places, writes, patience: terms.patience, metrics }
+        Self { forwards, memory, places, writes, body: terms.body, patience: terms.patience, metrics }
     }
 
     /// Runs an errand. A read is given up with the returned future; of a write, see [`Writes`].

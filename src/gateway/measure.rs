@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::CONNECTION;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
@@ -48,7 +48,7 @@ pin_project! {
 }
 
 /// One request, from its head to its answer's head, or to the caller's leaving.
-struct Measurement {
+pub(super) struct Measurement {
     metrics: Arc<Metrics>,
     started: Instant,
     id: RequestId,
@@ -59,6 +59,9 @@ struct Measurement {
     caller: Option<Arc<Caller>>,
     head_only: bool,
     http1: bool,
+    /// Whether the inner service is at it. Dropped then, it has panicked: that is for the server to tell, which has it
+    /// counted as such.
+    inside: bool,
     counted: bool,
 }
 
@@ -85,7 +88,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (started, id) = (Instant::now(), RequestId::of(request.headers()));
         let caller = self.terms.door.who(&request);
-        let measurement = Measurement {
+        let mut measurement = Measurement {
             metrics: Arc::clone(&self.metrics),
             started,
             id,
@@ -94,9 +97,12 @@ where
             caller: caller.as_ref().ok().cloned().flatten(),
             head_only: request.method() == Method::HEAD,
             http1: request.version() < Version::HTTP_2,
+            inside: true,
             counted: false,
         };
-        Measured { inner: self.inner.call(Arrival { request, caller, id }), request: measurement }
+        let inner = self.inner.call(Arrival { request, caller, id });
+        measurement.inside = false;
+        Measured { inner, request: measurement }
     }
 }
 
@@ -110,7 +116,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(served) = ready!(this.inner.poll(cx));
+        this.request.inside = true;
+        let polled = this.inner.poll(cx);
+        this.request.inside = false;
+        let Ok(served) = ready!(polled);
         Poll::Ready(Ok(this.request.answered(served)))
     }
 }
@@ -118,7 +127,23 @@ where
 // === impl Measurement ===
 
 impl Measurement {
-    fn answered(&mut self, served: Served) -> Response<Body> {
+    /// Of a request that nobody is believed to have sent, and that was for nothing.
+    pub(super) fn of_nobody(metrics: Arc<Metrics>, named: bool) -> Self {
+        Self {
+            metrics,
+            started: Instant::now(),
+            id: RequestId::of(&HeaderMap::new()),
+            operation: route::NO_OPERATION,
+            named,
+            caller: None,
+            head_only: false,
+            http1: true,
+            inside: false,
+            counted: false,
+        }
+    }
+
+    pub(super) fn answered(&mut self, served: Served) -> Response<Body> {
         let Served { mut response, outcome, operation, failure } = served;
         self.count(operation, response.status(), outcome, failure.as_ref());
         response.headers_mut().insert(X_REQUEST_ID, self.id.header());
@@ -180,7 +205,7 @@ impl Measurement {
 
 impl Drop for Measurement {
     fn drop(&mut self) {
-        if !self.counted {
+        if !self.counted && !self.inside {
             let status = StatusCode::from_u16(CALLER_LEFT).unwrap_or(StatusCode::BAD_REQUEST);
             self.count(self.operation, status, Outcome::Refused, None);
         }

@@ -4,6 +4,7 @@
 //! to do, in Monime's envelope; refuses to show causes, which go to the log, or anything that Monime or an edge wrote.
 
 mod refusals;
+mod rejections;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::monime::operation::{CHECKOUT_SESSION, GET_CHECKOUT_SESSION, methods};
 use crate::monime::{Envelope, Flaw, SpaceId};
 use crate::telemetry::Outcome;
 use crate::upstream::{self, Failure};
+pub(super) use rejections::turned_away;
 
 /// Everything that can keep a request from an answer.
 #[derive(Debug)]
@@ -279,6 +281,16 @@ fn fail(row: Row, cause: Option<Arc<lookup::Error>>) -> Served {
 
 fn answer(row: Row, outcome: Outcome, cause: Option<Arc<lookup::Error>>) -> Served {
     let Row(status, reason, message) = row;
+    say(status, reason, message, outcome, cause)
+}
+
+fn say(
+    status: StatusCode,
+    reason: &'static str,
+    message: &str,
+    outcome: Outcome,
+    cause: Option<Arc<lookup::Error>>,
+) -> Served {
     let body = Envelope::new(status, reason, message).to_bytes();
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

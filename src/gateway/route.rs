@@ -19,17 +19,12 @@ use super::errand::{self, Errand};
 use crate::caller::{Caller, Unproved};
 use crate::monime::operation::{self, GET_CHECKOUT_SESSION, Operation};
 use crate::monime::{KeyRef, SPACE_HEADER, SessionIdRef, SpaceId, VERSION_HEADER, Version};
+use crate::server::Head;
 
-/// The longest request target that is read; hyper's own limit is above it.
-const MAX_TARGET: usize = 8 * 1024;
-/// The largest request head that is read, as names and values; hyper's own limit is above it.
-const MAX_HEAD: usize = 64 * 1024;
-/// The most header fields that are read; hyper's own limit is above it.
-const MAX_FIELDS: usize = 100;
 /// How many seconds a caller is ready to wait.
 const TIMEOUT: HeaderName = HeaderName::from_static("monigate-timeout");
 /// What a request is counted under that is for no operation that is known.
-const NO_OPERATION: &str = "none";
+pub(super) const NO_OPERATION: &str = "none";
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -141,7 +136,7 @@ impl<'a> Rights<'a> {
 /// Reads a request.
 pub(super) fn read<'a, B: Body>(arrival: &'a Arrival<B>, terms: &'a Terms) -> Result<Asked<'a>, Refusal> {
     let request = &arrival.request;
-    within_limits(request)?;
+    within_limits(request, terms.head)?;
     let caller = arrival.caller.as_ref().map_err(|why| *why)?.as_ref();
     if let Some(caller) = caller {
         caller.admit(Instant::now()).map_err(Refused::RateLimited)?;
@@ -219,14 +214,15 @@ fn refusal<B>(why: Refused, operation: &'static str, request: &Request<B>, terms
     Refusal { why, operation, space: space.cloned() }
 }
 
-fn within_limits<B>(request: &Request<B>) -> Result<(), Refused> {
+/// Whether the head is no larger than it may be, as names and values: how it was written is for whoever read it.
+fn within_limits<B>(request: &Request<B>, most: Head) -> Result<(), Refused> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > MAX_TARGET {
+    if target > most.target {
         return Err(Refused::TargetTooLong);
     }
     let headers = request.headers();
     let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if headers.len() > MAX_FIELDS || head > MAX_HEAD {
+    if headers.len() > most.fields || head > most.size {
         return Err(Refused::HeadTooLarge);
     }
     Ok(())

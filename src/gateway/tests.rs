@@ -11,6 +11,7 @@ mod freshness;
 mod patience;
 mod readme;
 mod refusals;
+mod rejections;
 mod stale;
 mod terms;
 mod verdicts;
@@ -36,6 +37,7 @@ const SESSION: &str = "/v1/checkout-sessions/scs-1";
 struct Gateway {
     monime: Monime,
     metrics: Arc<Metrics>,
+    terms: Terms,
     service: BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>,
 }
 
@@ -80,6 +82,8 @@ impl Gateway {
             spaces: vec![space, SpaceId::parse("spc-other").unwrap()],
             version: versions[0].clone(),
             versions: versions.to_vec(),
+            head: Head::default(),
+            body: BodyLimits::default(),
             callers_may_refresh: false,
             patience: Duration::from_secs(10),
             places: Places::new(1024),
@@ -89,8 +93,8 @@ impl Gateway {
         change(&mut terms);
         let metrics = Arc::new(Metrics::new().unwrap());
         let lookups = Lookups::new(monime.clone(), Memory::new(limits(1 << 22), Arc::clone(&metrics)), lifetimes);
-        let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms, Arc::clone(&metrics)));
-        Self { monime, metrics, service }
+        let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms.clone(), Arc::clone(&metrics)));
+        Self { monime, metrics, terms, service }
     }
 
     /// Sends a request. Nothing happens before the returned future is polled.

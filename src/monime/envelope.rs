@@ -47,6 +47,14 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// An error's own words as a message for people: a sentence.
+#[must_use]
+pub fn sentence(error: &impl std::error::Error) -> String {
+    let words = error.to_string();
+    let mut rest = words.chars();
+    rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).chain(['.']).collect()
+}
+
 /// Whether `body` is an error in Monime's envelope: `success` is false and `error` is an object.
 ///
 /// An edge's HTML, a proxy's own JSON and an answer that claims success are not.
@@ -72,6 +80,11 @@ mod tests {
                 "code": 502, "reason": "gateway_upstream_error", "message": "Monime \"failed\".", "details": []}})
         );
         assert!(is_error(&envelope.to_bytes()));
+    }
+
+    #[test]
+    fn an_errors_words_become_a_sentence() {
+        assert_eq!(sentence(&std::io::Error::other("a line: too long")), "A line: too long.");
     }
 
     #[test]

@@ -131,3 +131,19 @@ async fn who_waits_to_be_told_to_go_on_is_told_to_send_its_body_at_once() {
     assert_eq!((told.status, told.header("connection")), (417, Some("close")));
     assert!(upstream.heard().is_empty());
 }
+
+#[tokio::test]
+async fn how_long_a_body_is_and_takes_is_for_the_operator_to_say() {
+    let upstream = well().await;
+    let shop = Shop::before(&upstream.base_url, &["limits.body_size=1KiB", "limits.timeouts.body=200ms"]).await;
+    let (most, more) = ("b".repeat(1024), "b".repeat(1025));
+    assert_eq!(shop.ask("POST", SESSIONS, &key(KEY), &most).await.status, 200);
+    let refused = shop.ask("POST", SESSIONS, &key(KEY), &more).await;
+    assert!(!refused.text().contains("256"), "no number that is not true: {}", refused.text());
+    assert_eq!(refused.failure(), failed(413, "gateway_body_too_large"));
+    let unfinished = shop.request("POST", SESSIONS, &format!("Content-Length: 2\r\n{}", key(KEY)), "");
+    let late = shop.send(&format!("{unfinished}b")).await;
+    assert!(!late.text().contains("10"), "{}", late.text());
+    assert_eq!(late.failure(), failed(408, "gateway_body_timeout"));
+    assert_eq!(upstream.heard().len(), 1);
+}

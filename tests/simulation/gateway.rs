@@ -11,11 +11,12 @@ use http::header::{HeaderValue, IF_NONE_MATCH};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use monigate::caller::{Callers, Digest, Named, Policy};
-use monigate::gateway::{Body, Door, Places, Terms, Writes, gateway};
+use monigate::gateway::{Body, BodyLimits, Door, Places, Terms, Writes, gateway};
 use monigate::lookup::{Limits, Lookups, Memory, Purge};
 use monigate::monime::operation::GET_CHECKOUT_SESSION;
 use monigate::monime::{Key, SessionId, SpaceId, Version};
 use monigate::secret::{Keyring, Secret, Source};
+use monigate::server::Head;
 use monigate::telemetry::Metrics;
 use monigate::upstream::{Gate, Quota, RetryBudget, Settings, Shared, forwards, upstream};
 use tokio::task::JoinSet;
@@ -76,6 +77,8 @@ impl Gateway {
             spaces: spaces().collect(),
             version: versions[0].clone(),
             versions: versions.into(),
+            head: Head::default(),
+            body: BodyLimits::default(),
             callers_may_refresh: plan.callers_may_refresh,
             patience: plan.timeouts.total,
             places: Places::new(plan.max_in_flight),

@@ -1,7 +1,7 @@
 //! The real program in a process of its own: what it says, how it takes signals, how it ends.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -41,10 +41,20 @@ impl Process {
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monigate"));
         command.args(arguments).env_clear().envs(environment.iter().copied());
+        Self::of(command)
+    }
+
+    /// Starts this command, which is the program in the end.
+    pub(crate) fn of(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = collect(child.stdout.take().unwrap());
         let err = collect(child.stderr.take().unwrap());
         Self { child, out, err }
+    }
+
+    /// Its id, which is the program's where that took the place of what started it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, such as `TERM`.
@@ -91,8 +101,12 @@ impl Process {
 
     /// Waits for its end; none as the code means that a signal killed it.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
-        let status = eventually("the process ends", async || self.child.try_wait().unwrap()).await;
-        status.code()
+        self.status().await.code()
+    }
+
+    /// Waits for its end, and how it came about.
+    pub(crate) async fn status(&mut self) -> ExitStatus {
+        eventually("the process ends", async || self.child.try_wait().unwrap()).await
     }
 
     /// Waits for its end and for its last word.
@@ -143,7 +157,11 @@ impl Gateway {
 
     /// Starts the program, and waits until it says where it serves.
     pub(crate) async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut process = Process::start(arguments, environment);
+        Self::of(Process::start(arguments, environment)).await
+    }
+
+    /// Waits until this process says where it serves.
+    pub(crate) async fn of(mut process: Process) -> Self {
         let serving = process.says("serving").await;
         let address = |field: &str| serving[field].as_str().unwrap().parse().unwrap();
         Self { address: address("address"), admin: address("admin"), process }

@@ -15,13 +15,25 @@ use tower::BoxError;
 use crate::gateway::route::Refused;
 use crate::monime::operation::{IDEMPOTENCY_KEY_HEADER, MAX_IDEMPOTENCY_KEY, Operation};
 
-/// The longest body that is passed on. Monime's largest, a session with all its line items, is far below it.
-const MAX_BODY: usize = 256 * 1024;
-/// The longest that a body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest `Content-Type` that travels; any of JSON's is far shorter.
 const MAX_CONTENT_TYPE: usize = 128;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(IDEMPOTENCY_KEY_HEADER);
+
+/// What the body of a write may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimits {
+    /// Bytes, at most.
+    pub size: usize,
+    /// How long it may take in all, from its head on.
+    pub time: Duration,
+}
+
+impl Default for BodyLimits {
+    /// Monime's largest, a session with all its line items, is far below it.
+    fn default() -> Self {
+        Self { size: 256 * 1024, time: Duration::from_secs(10) }
+    }
+}
 
 /// The headers that travel.
 #[derive(Debug, Default)]
@@ -73,14 +85,14 @@ fn only(headers: &HeaderMap, name: &HeaderName) -> Result<Option<HeaderValue>, R
 }
 
 /// The whole of a body, within the bound and in time.
-pub(super) async fn whole<B>(body: B) -> Result<Bytes, Refused>
+pub(super) async fn whole<B>(body: B, limits: BodyLimits) -> Result<Bytes, Refused>
 where
     B: Body<Error: Into<BoxError>>,
 {
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    if body.size_hint().lower() > limits.size as u64 {
         return Err(Refused::BodyTooLarge);
     }
-    match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+    match timeout(limits.time, Limited::new(body, limits.size).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refused::BodyTooLarge),
         Ok(Err(_)) => Err(Refused::BodyBroken),
@@ -126,23 +138,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_has_ten_seconds_in_all_however_often_a_byte_of_it_comes() {
-        assert_eq!(whole(Box::pin(slow(9))).await.unwrap().len(), 9);
-        let begun = Instant::now();
-        assert_eq!(whole(Box::pin(slow(99))).await, Err(Refused::BodyTimedOut));
-        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    async fn a_body_has_its_seconds_in_all_however_often_a_byte_of_it_comes() {
+        let limits = BodyLimits { time: Duration::from_secs(7), ..BodyLimits::default() };
+        for (limits, seconds) in [(BodyLimits::default(), 10), (limits, 7)] {
+            assert_eq!(whole(Box::pin(slow(seconds - 1)), limits).await.unwrap().len(), seconds - 1);
+            let begun = Instant::now();
+            assert_eq!(whole(Box::pin(slow(99)), limits).await, Err(Refused::BodyTimedOut));
+            assert_eq!(begun.elapsed(), Duration::from_secs(seconds as u64));
+        }
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_or_is_too_long_is_none() {
         let broken = |_| Err(io::Error::other("gone"));
         let pieces = stream::iter([Ok(Frame::data(Bytes::from_static(b"{")))]).chain(stream::iter([()]).map(broken));
-        assert_eq!(whole(StreamBody::new(pieces)).await, Err(Refused::BodyBroken));
+        assert_eq!(whole(StreamBody::new(pieces), BodyLimits::default()).await, Err(Refused::BodyBroken));
         let full = |length| Full::new(Bytes::from(vec![b'x'; length]));
-        assert_eq!(whole(full(MAX_BODY)).await.unwrap().len(), MAX_BODY);
-        assert_eq!(whole(full(MAX_BODY + 1)).await, Err(Refused::BodyTooLarge));
-        // Not known to be too long before it is read.
-        let endless = stream::repeat(Bytes::from(vec![b'x'; 1000])).map(|data| Ok::<_, Infallible>(Frame::data(data)));
-        assert_eq!(whole(StreamBody::new(endless)).await, Err(Refused::BodyTooLarge));
+        let small = BodyLimits { size: 1000, ..BodyLimits::default() };
+        for (limits, size) in [(BodyLimits::default(), 256 * 1024), (small, 1000)] {
+            assert_eq!(whole(full(size), limits).await.unwrap().len(), size);
+            assert_eq!(whole(full(size + 1), limits).await, Err(Refused::BodyTooLarge));
+            // Not known to be too long before it is read.
+            let endless =
+                stream::repeat(Bytes::from(vec![b'x'; 300])).map(|data| Ok::<_, Infallible>(Frame::data(data)));
+            assert_eq!(whole(StreamBody::new(endless), limits).await, Err(Refused::BodyTooLarge));
+        }
     }
 }

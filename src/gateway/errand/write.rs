@@ -95,7 +95,7 @@ impl Errands {
         let audit = Write::new(asked, Arc::clone(caller.name()), Arc::clone(&self.metrics));
         let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         if forward.operation.has_body() {
-            match carried::whole(body).await {
+            match carried::whole(body, self.body).await {
                 Ok(body) => forward.body = body,
                 Err(refused) => {
                     audit.refused();

@@ -6,7 +6,8 @@ use http::StatusCode;
 
 const README: &str = include_str!("../../../README.md");
 /// Where every reason stands, beside its status.
-const ROWS: [&str; 2] = [include_str!("../rescue.rs"), include_str!("../rescue/refusals.rs")];
+const ROWS: [&str; 3] =
+    [include_str!("../rescue.rs"), include_str!("../rescue/refusals.rs"), include_str!("../rescue/rejections.rs")];
 
 /// Every `gateway_…` in a text.
 fn reasons(text: &str) -> BTreeSet<&str> {
@@ -47,7 +48,8 @@ fn the_readme_gives_each_reason_its_status() {
         let in_row = |line: &str| line.starts_with(&row) && line.contains(&format!("`{reason}`"));
         README.contains(&inline) || README.lines().any(in_row)
     };
-    let rows: BTreeSet<_> = ROWS.into_iter().flat_map(rows).collect();
+    let rejections = super::rejections::ROWS.into_iter().map(|(_, status, reason)| (status, reason));
+    let rows: BTreeSet<_> = ROWS.into_iter().flat_map(rows).chain(rejections).collect();
     assert!(rows.len() > 25, "{rows:?}");
     for (status, reason) in rows {
         assert!(stands(status, reason), "{status} {reason}");

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::monime::operation::{self, CHECKOUT_SESSION, GET_CHECKOUT_SESSION, OPERATIONS};
+use crate::server::Head;
 
 /// A path that fits an operation's template.
 fn path(template: &str) -> String {
@@ -175,4 +176,25 @@ async fn a_head_is_read_up_to_100_fields_and_64_kib() {
     assert_eq!(gateway.get(&[("x", &filler[1..])]).await.status, 200);
     let answer = gateway.get(&[("x", &filler)]).await;
     assert_eq!((answer.status, answer.reason().as_str()), (431, "gateway_head_too_large"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_much_of_a_head_is_read_is_for_the_operator_to_say() {
+    let monime = Monime::saying(|key| Said::session(key, "completed"));
+    let gateway = Gateway::on(monime, ttl(), |terms| terms.head = Head { size: 300, fields: 3, target: 30 });
+    let fields = [("a", ""), ("b", ""), ("c", ""), ("d", "")];
+    assert_eq!(gateway.get(&fields[..3]).await.status, 200);
+    let filler = "x".repeat(300);
+    assert_eq!(gateway.get(&[("a", &filler[1..])]).await.status, 200);
+    let too_large = (431, "gateway_head_too_large".to_owned());
+    for fields in [&fields[..], &[("a", filler.as_str())]] {
+        let answer = gateway.get(fields).await;
+        assert_eq!((answer.status, answer.reason()), too_large);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("64"), "no number that may not be true");
+    }
+    assert_eq!(SESSION.len(), 27);
+    assert_eq!(gateway.ask("GET", &format!("{SESSION}xxx"), &[]).await.status, 200);
+    let answer = gateway.ask("GET", &format!("{SESSION}xxxx"), &[]).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (414, "gateway_target_too_long"));
+    assert!(!String::from_utf8_lossy(&answer.body).contains("KiB"));
 }
