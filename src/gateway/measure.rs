@@ -84,19 +84,19 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (started, id) = (Instant::now(), RequestId::of(request.headers()));
-        let caller = self.terms.door.who(&request);
+        let (caller, operation) = (self.terms.door.who(&request), route::operation_of(&request));
         let measurement = Measurement {
             metrics: Arc::clone(&self.metrics),
             started,
             id,
-            operation: route::operation_of(&request),
+            operation,
             named: self.terms.door.callers.is_some(),
             caller: caller.as_ref().ok().cloned().flatten(),
             head_only: request.method() == Method::HEAD,
             http1: request.version() < Version::HTTP_2,
             counted: false,
         };
-        Measured { inner: self.inner.call(Arrival { request, caller, id }), request: measurement }
+        Measured { inner: self.inner.call(Arrival { request, caller, id, operation }), request: measurement }
     }
 }
 
