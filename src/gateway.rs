@@ -8,6 +8,7 @@ mod answering;
 mod arrival;
 mod body;
 mod conditional;
+mod contain;
 mod directives;
 mod errand;
 mod measure;
@@ -37,9 +38,9 @@ use admit::Admit;
 pub use admit::Places;
 pub use arrival::Door;
 pub use body::Body;
-pub use errand::BodyLimits;
+use contain::Contain;
 use errand::Errands;
-pub use errand::Writes;
+pub use errand::{BodyLimits, Writes};
 use measure::Measure;
 use recall::{Ask, Recall};
 pub use rejected::reject;
@@ -92,6 +93,8 @@ where
         .layer_fn(|inner| Measure::new(inner, Arc::clone(&terms), Arc::clone(&metrics)))
         // Above all that can refuse or fail: from here on there is always an answer.
         .layer_fn(Rescue::new)
+        // A panic is a failure of its request, told and counted as such, and of no other on its connection.
+        .layer_fn(Contain::new)
         // Reads the request. A hit ends here, in this very call: no queue, no lock, no allocation for a future.
         .layer_fn(|inner| Recall::new(inner, lookups.clone(), errands.clone(), Arc::clone(&terms)))
         // Below the hits, so that a crowd that waits on Monime never costs a caller an answer that is already here.

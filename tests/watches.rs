@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use monigate::monime::SpaceId;
 use serde_json::Value;
 use support::client::{Answer, Wire, ask, ask_h2, get, h2c, path};
-use support::gateway::{Gateway, OTHER_SPACE, eventually};
+use support::gateway::{Gateway, OTHER_SPACE, eventually, metric};
 use support::process;
 use support::upstream::{Step, Upstream, answer, error, session};
 use tokio::net::TcpListener;
@@ -133,8 +133,8 @@ async fn every_request_is_counted_once_by_how_it_was_served() {
     let codes: BTreeMap<_, _> = codes.into_iter().map(|(code, count)| (get(code), count)).collect();
     assert_eq!(series(&text, "monigate_upstream_requests_total"), codes);
     assert_eq!(upstream.heard().len(), 13);
-    assert_eq!(support::gateway::metric(&text, "monigate_cache_entries"), 4);
-    assert_eq!(support::gateway::metric(&text, "monigate_status_regressions_total"), 1);
+    assert_eq!(metric(&text, "monigate_cache_entries"), 4);
+    assert_eq!(metric(&text, "monigate_status_regressions_total"), 1);
 }
 
 #[tokio::test]
@@ -350,4 +350,21 @@ async fn other_machines_see_health_and_metrics_and_nothing_else() {
     }
     let answer = purge(&gateway, r#"{"all":true}"#).await;
     assert_eq!(answer.failure(), (403, "admin_loopback_only".to_owned()));
+}
+
+#[tokio::test]
+async fn operators_see_how_many_tasks_there_are() {
+    let upstream = Upstream::playing(vec![Step::Send(answer("200 OK", "", &session("scs-1", "completed")))]).await;
+    let gateway = process::Gateway::run(&upstream.base_url, &[]).await;
+    let tasks = async || metric(&gateway.operator("/metrics").await.text(), "monigate_tasks");
+    let before = tasks().await;
+    let mut callers = Vec::new();
+    for _ in 0..10 {
+        let mut wire = Wire::connect(&gateway.address).await;
+        assert_eq!(wire.look_up("scs-1", "").await.status, 200);
+        callers.push(wire);
+    }
+    assert!(tasks().await >= before + 10, "a connection is a task");
+    drop(callers);
+    eventually("they end", async || (tasks().await <= before + 2).then_some(())).await;
 }

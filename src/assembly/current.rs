@@ -145,6 +145,9 @@ impl Operated for Current {
         let parts = self.parts.load();
         parts.lookups.memory().sweep();
         parts.shared.gate.report();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            parts.metrics.tasks.set(runtime.metrics().num_alive_tasks().try_into().unwrap_or(i64::MAX));
+        }
     }
 
     fn upstream(&self) -> String {

@@ -18,6 +18,8 @@ pub(super) struct Arrival<B> {
     pub(super) request: Request<B>,
     pub(super) caller: Who,
     pub(super) id: RequestId,
+    /// What it is for, as far as its head says.
+    pub(super) operation: &'static str,
 }
 
 /// Who sent a request: a proved caller, or anyone where nobody need prove anything, or why it is not let in.

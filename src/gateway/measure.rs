@@ -59,9 +59,6 @@ pub(super) struct Measurement {
     caller: Option<Arc<Caller>>,
     head_only: bool,
     http1: bool,
-    /// Whether the inner service is at it. Dropped then, it has panicked: that is for the server to tell, which has it
-    /// counted as such.
-    inside: bool,
     counted: bool,
 }
 
@@ -87,22 +84,19 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (started, id) = (Instant::now(), RequestId::of(request.headers()));
-        let caller = self.terms.door.who(&request);
-        let mut measurement = Measurement {
+        let (caller, operation) = (self.terms.door.who(&request), route::operation_of(&request));
+        let measurement = Measurement {
             metrics: Arc::clone(&self.metrics),
             started,
             id,
-            operation: route::operation_of(&request),
+            operation,
             named: self.terms.door.callers.is_some(),
             caller: caller.as_ref().ok().cloned().flatten(),
             head_only: request.method() == Method::HEAD,
             http1: request.version() < Version::HTTP_2,
-            inside: true,
             counted: false,
         };
-        let inner = self.inner.call(Arrival { request, caller, id });
-        measurement.inside = false;
-        Measured { inner, request: measurement }
+        Measured { inner: self.inner.call(Arrival { request, caller, id, operation }), request: measurement }
     }
 }
 
@@ -116,10 +110,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.request.inside = true;
-        let polled = this.inner.poll(cx);
-        this.request.inside = false;
-        let Ok(served) = ready!(polled);
+        let Ok(served) = ready!(this.inner.poll(cx));
         Poll::Ready(Ok(this.request.answered(served)))
     }
 }
@@ -138,7 +129,6 @@ impl Measurement {
             caller: None,
             head_only: false,
             http1: true,
-            inside: false,
             counted: false,
         }
     }
@@ -205,7 +195,7 @@ impl Measurement {
 
 impl Drop for Measurement {
     fn drop(&mut self) {
-        if !self.counted && !self.inside {
+        if !self.counted {
             let status = StatusCode::from_u16(CALLER_LEFT).unwrap_or(StatusCode::BAD_REQUEST);
             self.count(self.operation, status, Outcome::Refused, None);
         }

@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Unanswered(Arc<lookup::Error>),
     /// A write was sent, or may have been, and nobody knows how it came out.
     OutcomeUnknown(Option<Arc<lookup::Error>>),
+    /// What was to answer it panicked, which is a bug.
+    Panicked,
 }
 
 /// What kept a request from an answer, and what it was about.
@@ -111,6 +113,7 @@ fn rescued(error: Error) -> Served {
         Kind::OutOfPatience => fail(UPSTREAM_TIMEOUT, None),
         Kind::Unanswered(error) => unanswered(&error),
         Kind::OutcomeUnknown(cause) => fail(outcome_unknown(cause.as_deref()), cause),
+        Kind::Panicked => fail(INTERNAL, None),
     };
     served.operation = operation;
     if let Some(failure) = &mut served.failure {

@@ -120,6 +120,14 @@ impl Wire {
         self.io.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// The same on a connection that may be gone.
+    ///
+    /// # Errors
+    /// Why nothing could be sent.
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.io.write_all(bytes.as_ref()).await
+    }
+
     /// The next answer; none when the connection ended before one began.
     pub(crate) async fn answer(&mut self) -> Option<Answer> {
         timeout(PATIENCE, self.read(false)).await.expect("an answer in time")

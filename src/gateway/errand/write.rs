@@ -104,7 +104,7 @@ impl Errands {
             }
         }
         let (tell, told) = oneshot::channel();
-        tokio::spawn(self.carry_out(forward, audit, (place, under_way), tell));
+        tokio::spawn(self.carry_out(forward, (place, under_way), tell, audit));
         let told = match patience {
             None => told.await.ok(),
             // Whether it was sent by now only the task knows; the caller is told what is true in either case.
@@ -113,8 +113,9 @@ impl Errands {
         told.unwrap_or(Err(Kind::OutcomeUnknown(None)))
     }
 
-    /// A write's whole life, from waiting for its turn.
-    async fn carry_out(self, forward: Forward, mut audit: Write, held: (Place, UnderWay), mut tell: Tell) {
+    /// A write's whole life, from waiting for its turn. Should it panic, its line of the audit is written first, then its
+    /// caller is told, and then what it held is given back: arguments are dropped from the last to the first.
+    async fn carry_out(self, forward: Forward, held: (Place, UnderWay), mut tell: Tell, mut audit: Write) {
         let (operation, space) = (forward.operation, forward.space.clone());
         let (target, stage) = (forward.target.clone(), forward.waiting.stage.clone());
         // Should this task ever end before it knows better.

@@ -1,6 +1,8 @@
 //! What is passed on, in front of a way to Monime that a test decides: what is told of each way to fail, and what becomes
 //! of a write whose caller, task or process ends.
 
+use std::panic::resume_unwind;
+
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tokio::sync::watch;
@@ -103,6 +105,45 @@ async fn a_write_whose_task_dies_may_have_been_carried_out_and_holds_nothing_up(
     assert_eq!((told.status, told.reason().as_str()), (504, "gateway_outcome_unknown"));
     shop.writes.ended().await;
     assert_eq!(shop.told("unknown"), (1, 1));
+}
+
+/// Notes what had been told of the write when it was woken.
+struct Witness(Arc<Metrics>, std::sync::Mutex<Option<u64>>);
+
+impl std::task::Wake for Witness {
+    fn wake(self: Arc<Self>) {
+        let told = metric(&self.0, "monigate_writes_total", &["CreatePayout", "unknown"]);
+        self.1.lock().unwrap().get_or_insert(told);
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_the_end_of_a_write_that_dies_waits_for_its_line_of_the_audit() {
+    let shop = Shop::passing(|_| async { resume_unwind(Box::new("a bug")) });
+    let witness = Arc::new(Witness(Arc::clone(&shop.gateway.metrics), std::sync::Mutex::default()));
+    let mut asking = Box::pin(shop.create());
+    assert!(asking.as_mut().now_or_never().is_none());
+    let mut ended = Box::pin(shop.writes.ended());
+    let waker = Arc::clone(&witness).into();
+    assert!(ended.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    assert_eq!(asking.await.reason(), "gateway_outcome_unknown");
+    assert_eq!(*witness.1.lock().unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn a_read_that_panics_is_answered_and_counted_and_gives_its_place_back() {
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let first = Arc::new(first);
+    let shop = Shop::passing(move |_| {
+        let dies = first.swap(false, std::sync::atomic::Ordering::Relaxed);
+        async move { if dies { resume_unwind(Box::new("a bug")) } else { Ok(answer(200)) } }
+    });
+    let headers = [("authorization", shop.key.as_str())];
+    let told = shop.gateway.ask("GET", "/v1/payouts", &headers).await;
+    assert_eq!((told.status, told.reason().as_str()), (500, "gateway_internal"));
+    assert!(told.header("x-request-id").is_some());
+    assert_eq!((shop.gateway.counted("ListPayouts", 500, "error"), shop.gateway.counted_in_all()), (1, 1));
+    assert_eq!(shop.gateway.ask("GET", "/v1/payouts", &headers).await.status, 200);
 }
 
 /// A way on which each write says where it stands, and ends when it is let.
