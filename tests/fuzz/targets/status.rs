@@ -13,7 +13,8 @@ use http::StatusCode;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use monigate::monime::verdict::{Verdict, judge};
 use monigate::monime::{Final, Flaw, SessionIdRef};
-use serde_json::de::Deserializer;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Value, from_slice};
 
 const ASKED: &str = "scs-1";
@@ -30,6 +31,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             if let Ok(Verdict::Final(settled)) = judged {
                 assert_eq!(status, StatusCode::OK);
                 assert_eq!(session(&value), Some(settled.as_str()), "{}", String::from_utf8_lossy(body));
+                assert!(is_said_once(body), "{}", String::from_utf8_lossy(body));
             }
             if !repeats_a_name(body) {
                 assert_eq!(judged, expected(status, &value), "{status} {}", String::from_utf8_lossy(body));
@@ -47,6 +49,16 @@ fn session(value: &Value) -> Option<&str> {
     let result = value.as_object()?.get("result")?.as_object()?;
     let is_it = value["success"] == true && result.get("id")? == ASKED && !result.contains_key("result");
     result.get("status")?.as_str().filter(|_| is_it)
+}
+
+/// Whether everything that is judged by stands there once.
+fn is_said_once(body: &[u8]) -> bool {
+    let once = |object: &Members, wanted| object.0.iter().filter(|(name, _)| name == wanted).count() == 1;
+    let Ok(answer) = from_slice::<Members>(body) else { return false };
+    let result = answer.0.iter().find(|(name, _)| name == "result");
+    let result = result.and_then(|(_, text)| from_slice::<Members>(text.get().as_bytes()).ok());
+    let session = result.is_some_and(|result| once(&result, "id") && once(&result, "status"));
+    session && once(&answer, "success") && once(&answer, "result")
 }
 
 /// What a body without repeated names means.
@@ -83,7 +95,7 @@ fn is_about_a_value(error: &serde_json::Error) -> bool {
 /// Whether a name stands twice in one object, wherever that is.
 fn repeats_a_name(body: &[u8]) -> bool {
     let repeats = Cell::new(false);
-    let read = serde::de::DeserializeSeed::deserialize(Names(&repeats), &mut Deserializer::from_slice(body));
+    let read = Names(&repeats).deserialize(&mut serde_json::Deserializer::from_slice(body));
     read.is_err() || repeats.get()
 }
 
@@ -91,22 +103,22 @@ fn repeats_a_name(body: &[u8]) -> bool {
 #[derive(Clone, Copy)]
 struct Names<'a>(&'a Cell<bool>);
 
-impl<'de> serde::de::DeserializeSeed<'de> for Names<'_> {
+impl<'de> DeserializeSeed<'de> for Names<'_> {
     type Value = ();
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> serde::de::Visitor<'de> for Names<'_> {
+impl<'de> Visitor<'de> for Names<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut names = std::collections::HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if !names.insert(name) {
@@ -117,7 +129,7 @@ impl<'de> serde::de::Visitor<'de> for Names<'_> {
         Ok(())
     }
 
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while list.next_element_seed(self)?.is_some() {}
         Ok(())
     }
@@ -144,5 +156,32 @@ impl<'de> serde::de::Visitor<'de> for Names<'_> {
 
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
+    }
+}
+
+/// An object's members in their order, each as often as it is there.
+struct Members(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Gather)
+    }
+}
+
+struct Gather;
+
+impl<'de> Visitor<'de> for Gather {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
     }
 }
