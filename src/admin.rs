@@ -30,7 +30,7 @@ use tower::Service;
 
 use crate::caller::Callers;
 use crate::lookup::Purge;
-use crate::monime::{Envelope, SessionId, SpaceId};
+use crate::monime::{Envelope, SessionId, SpaceId, is_json};
 use crate::telemetry::Metrics;
 
 /// The longest purge request: two ids and their names fit many times.
@@ -250,7 +250,7 @@ impl Admin {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         // A browser cannot send this type across origins without asking first, so no web page can purge.
-        let json = request.headers().get(CONTENT_TYPE).is_some_and(is_json);
+        let json = request.headers().get(CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes()));
         if !json {
             return bad_purge("Content-Type must be application/json.");
         }
@@ -295,11 +295,6 @@ fn is_ours<B>(request: &Request<B>) -> bool {
     };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     host.parse::<IpAddr>().is_ok() || (!host.is_empty() && !host.contains(['.', ':']))
-}
-
-fn is_json(value: &HeaderValue) -> bool {
-    let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 fn bad_purge(why: &str) -> Answer {
