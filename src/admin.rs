@@ -33,7 +33,7 @@ use tower::Service;
 
 use crate::caller::Callers;
 use crate::lookup::Purge;
-use crate::monime::{Envelope, SessionId, SpaceId};
+use crate::monime::{Envelope, SessionId, SpaceId, is_json};
 use crate::telemetry::Metrics;
 pub use limits::{MOST_CONNECTIONS, limits};
 pub use rejected::reject;
@@ -255,7 +255,7 @@ impl Admin {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         // A browser cannot send this type across origins without asking first, so no web page can purge.
-        let json = request.headers().get(CONTENT_TYPE).is_some_and(is_json);
+        let json = request.headers().get(CONTENT_TYPE).is_some_and(|value| is_json(value.as_bytes()));
         if !json {
             return bad_purge("Content-Type must be application/json.");
         }
@@ -300,11 +300,6 @@ fn is_ours<B>(request: &Request<B>) -> bool {
     };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     host.parse::<IpAddr>().is_ok() || (!host.is_empty() && !host.contains(['.', ':']))
-}
-
-fn is_json(value: &HeaderValue) -> bool {
-    let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 fn bad_purge(why: &str) -> Answer {

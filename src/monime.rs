@@ -11,6 +11,7 @@ pub mod verdict;
 
 pub use envelope::{Envelope, sentence};
 pub use id::{InvalidId, Key, KeyRef, SessionId, SessionIdRef, SpaceId, Version};
+pub use json::is_json;
 pub use verdict::{Final, Flaw, Verdict};
 
 /// The header that names the space a request is for.

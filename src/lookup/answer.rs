@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::lifetimes::Lifetimes;
 use crate::monime::verdict::judge;
-use crate::monime::{Flaw, Key, RATE_LIMIT_HEADER, SessionIdRef, Verdict};
+use crate::monime::{self, Flaw, Key, RATE_LIMIT_HEADER, SessionIdRef, Verdict};
 use crate::upstream::Reply;
 
 /// RFC 9211.
@@ -151,7 +151,7 @@ impl Diagnostics {
     }
 }
 
-fn template(status: StatusCode, protocol: Version, kept: HeaderMap, body: &Bytes) -> HeaderMap {
+fn template(status: StatusCode, protocol: Version, mut kept: HeaderMap, body: &Bytes) -> HeaderMap {
     let ok = status == StatusCode::OK;
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -160,6 +160,10 @@ fn template(status: StatusCode, protocol: Version, kept: HeaderMap, body: &Bytes
     headers.insert(VIA, HeaderValue::from_static(via(protocol)));
     if ok && let Ok(etag) = HeaderValue::from_maybe_shared(etag(body)) {
         headers.insert(ETAG, etag);
+    }
+    // The body was read as JSON, and is called nothing else.
+    if kept.get(CONTENT_TYPE).is_some_and(|content_type| !monime::is_json(content_type.as_bytes())) {
+        kept.remove(CONTENT_TYPE);
     }
     headers.extend(kept);
     // They belong to a 429 or a 503, which is never told as an answer: SDKs sleep on `Retry-After` wherever they see it.

@@ -16,6 +16,13 @@ pub(super) struct Object<'a>(Vec<(String, &'a RawValue)>);
 #[derive(Clone, Copy)]
 pub(super) struct Raw<'a>(&'a RawValue);
 
+/// Whether a `Content-Type` of these bytes says JSON.
+#[must_use]
+pub fn is_json(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
 impl<'a> Object<'a> {
     /// Reads a whole document that must be one object. Anything else, trailing bytes too, is an error.
     pub(super) fn parse(body: &'a [u8]) -> serde_json::Result<Self> {

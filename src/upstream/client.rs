@@ -3,7 +3,7 @@
 //! Owns connecting and its deadline. Refuses redirects (it follows none), proxies that it was not given, certificates
 //! that do not chain to the roots it was given, and any TLS provider but aws-lc-rs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,13 +15,15 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower::{BoxError, Service};
 
 use super::failure::{Bound, Failure, Unreachable, Unreadable, causes};
+use super::framing::{Complete, framed};
 use super::origin::Origin;
 use super::proxy::Proxy;
 use super::roots::{InvalidRoots, roots};
@@ -31,8 +33,16 @@ use super::tunnel::{Dial, NoTunnel};
 const POOL_IDLE: Duration = Duration::from_secs(50);
 /// A cap on idle connections, far above what the rate limit lets one token use.
 const POOL_MAX_IDLE: usize = 64;
-/// Bytes of one response head that are buffered; hyper's own default is six times that.
+/// For how long requests go over the same connections. A name that has moved is noticed only by who looks it up again, and
+/// a busy connection would keep to its old address for ever.
+const POOL_AGE: Duration = Duration::from_secs(5 * 60);
+/// Bytes of one response head that are buffered, and read at once; hyper's own default is six times that.
 const MAX_BUFFER: usize = 64 * 1024;
+
+/// Bytes of one answer, and of all on one connection, that HTTP/2 lets Monime send before they are read (RFC 9113, 5.2).
+/// Callers read at their leisure what is passed on: so many answers wait before one that is read at once has to wait too.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * STREAM_WINDOW;
 
 /// How often an HTTP/2 connection with requests on it is asked whether it lives, and how long it may take to say so.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -43,9 +53,22 @@ type Pool = legacy::Client<Connect, Full<Bytes>>;
 /// The pooled client. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pool: Pool,
+    pools: Arc<Pools>,
     wire: Arc<Wire>,
 }
+
+/// The pool of the moment, and how the next one is made.
+#[derive(Debug)]
+struct Pools {
+    builder: legacy::Builder,
+    connect: Connect,
+    max_age: Duration,
+    current: Mutex<(Pool, Instant)>,
+}
+
+/// The connection of a request that has no answer yet. Dropped as such, with whoever waited for it, it is used no more:
+/// over HTTP/2 it would otherwise take everyone after them, for as long as something comes over it.
+struct Suspect(Option<CaptureConnection>);
 
 /// How connections are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +114,11 @@ impl Client {
     /// # Errors
     /// [`NoClient`] when the CA holds anything but usable certificates.
     pub fn new(wire: &Wire) -> Result<Self, NoClient> {
+        Self::renewed_every(POOL_AGE, wire)
+    }
+
+    /// The same, whose connections are used for so long.
+    fn renewed_every(max_age: Duration, wire: &Wire) -> Result<Self, NoClient> {
         let Wire { origin, ca_pem, connect, proxy } = wire;
         let dial = Dial::new(proxy.clone(), *connect);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls_config(ca_pem.as_deref())?);
@@ -100,7 +128,8 @@ impl Client {
         } else {
             https.https_only().enable_all_versions().wrap_connector(dial)
         };
-        let pool = legacy::Client::builder(TokioExecutor::new())
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
@@ -108,11 +137,13 @@ impl Client {
             .http1_max_buf_size(MAX_BUFFER)
             // It would send some requests twice behind our back; each attempt is to be counted, and to have its turn.
             .retry_canceled_requests(false)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             // A connection that died in silence would otherwise take every lookup with it until TCP gives up.
             .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_DEADLINE)
-            .build(Connect { inner: connector, limit: *connect });
-        Ok(Self { pool, wire: Arc::new(wire.clone()) })
+            .http2_keep_alive_timeout(PING_DEADLINE);
+        let connect = Connect { inner: connector, limit: *connect };
+        Ok(Self { pools: Arc::new(Pools::new(builder, connect, max_age)), wire: Arc::new(wire.clone()) })
     }
 
     /// How it connects.
@@ -123,7 +154,7 @@ impl Client {
 }
 
 impl Service<Request<Full<Bytes>>> for Client {
-    type Response = Response<Incoming>;
+    type Response = Response<Complete<Incoming>>;
     type Error = Failure;
     type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
 
@@ -131,9 +162,50 @@ impl Service<Request<Full<Bytes>>> for Client {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
-        let response = self.pool.request(request);
-        Box::pin(async move { response.await.map_err(failure) })
+    fn call(&mut self, mut request: Request<Full<Bytes>>) -> Self::Future {
+        let suspect = Suspect(Some(capture_connection(&mut request)));
+        let response = self.pools.current().request(request);
+        Box::pin(async move {
+            let answer = framed(response.await.map_err(failure)?)?;
+            suspect.clear();
+            Ok(answer)
+        })
+    }
+}
+
+// === impl Suspect ===
+
+impl Suspect {
+    /// It answered.
+    fn clear(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Suspect {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.connection_metadata().as_ref().map(Connected::poison);
+        }
+    }
+}
+
+// === impl Pools ===
+
+impl Pools {
+    fn new(builder: legacy::Builder, connect: Connect, max_age: Duration) -> Self {
+        let current = Mutex::new((builder.build(connect.clone()), Instant::now()));
+        Self { builder, connect, max_age, current }
+    }
+
+    /// The pool for a request that is sent now. What is under way in an older one is finished there, and its connections
+    /// are closed with it.
+    fn current(&self) -> Pool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.1.elapsed() >= self.max_age {
+            *current = (self.builder.build(self.connect.clone()), Instant::now());
+        }
+        current.0.clone()
     }
 }
 

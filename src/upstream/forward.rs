@@ -25,6 +25,7 @@ use tower::{BoxError, Service};
 use super::asking::Waiting;
 use super::credentials::SentWith;
 use super::failure::{Bound, Failure, Unreadable};
+use super::framing::hop_by_hop;
 use super::origin::{Origin, Timeouts};
 use super::read::NAME;
 use crate::monime::operation::{IDEMPOTENCY_KEY_HEADER, Operation};
@@ -162,7 +163,8 @@ where
 fn kept(headers: &HeaderMap) -> HeaderMap {
     let passes =
         |name: &HeaderName| *name == CONTENT_TYPE || *name == RETRY_AFTER || name.as_str().starts_with(MONIMES);
-    let kept = headers.iter().filter(|(name, _)| passes(name));
+    let connections = hop_by_hop(headers);
+    let kept = headers.iter().filter(|(name, _)| passes(name) && !connections.contains(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 

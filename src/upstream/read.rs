@@ -24,6 +24,7 @@ use tower::{BoxError, Service};
 
 use super::credentials::SentWith;
 use super::failure::{Failure, Unreachable, Unreadable, causes};
+use super::framing::hop_by_hop;
 use super::origin::Origin;
 use super::{Fetch, Reply};
 use crate::monime::operation::checkout_session;
@@ -198,7 +199,8 @@ fn gunzip(coded: &[u8]) -> Result<Bytes, Unreadable> {
 
 fn kept(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
-    for name in KEPT {
+    let connections = hop_by_hop(headers);
+    for name in KEPT.into_iter().filter(|name| !connections.contains(name)) {
         // Copied: a value cut out of the read buffer would keep all of it alive for as long as the answer is stored.
         let copy = headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
         if let Some(value) = copy {

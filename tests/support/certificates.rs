@@ -16,7 +16,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -58,9 +58,7 @@ impl Ca {
 
     /// The same, valid from and to so many seconds from now.
     pub(crate) fn server_valid(&self, valid: (i64, i64)) -> Leaf {
-        let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(SanType::IpAddress);
-        let names = addresses.into_iter().chain([SanType::DnsName("localhost".try_into().unwrap())]);
-        self.issue(names.collect(), ExtendedKeyUsagePurpose::ServerAuth, valid)
+        self.issue(at_home(), ExtendedKeyUsagePurpose::ServerAuth, valid)
     }
 
     /// For a client with these names.
@@ -75,15 +73,19 @@ impl Ca {
         self.issue(uris.chain(dns).collect(), ExtendedKeyUsagePurpose::ClientAuth, valid)
     }
 
-    fn issue(&self, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose, (from, to): (i64, i64)) -> Leaf {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "a leaf");
-        params.subject_alt_names = names;
-        params.extended_key_usages = vec![usage];
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let moment = |offset| date_time_ymd(1970, 1, 1) + Duration::from_secs(now.saturating_add_signed(offset));
-        (params.not_before, params.not_after) = (moment(from), moment(to));
-        let key = KeyPair::generate().unwrap();
+    /// For a server that is called otherwise.
+    pub(crate) fn server_called(&self, name: &str) -> Leaf {
+        let name = SanType::DnsName(name.try_into().unwrap());
+        self.issue(vec![name], ExtendedKeyUsagePurpose::ServerAuth, VALID)
+    }
+
+    /// With the names of [`Ca::server`], but to be a client with.
+    pub(crate) fn client_at_home(&self) -> Leaf {
+        self.issue(at_home(), ExtendedKeyUsagePurpose::ClientAuth, VALID)
+    }
+
+    fn issue(&self, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose, valid: (i64, i64)) -> Leaf {
+        let (params, key) = (leaf(names, usage, valid), KeyPair::generate().unwrap());
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Leaf { certificate, key: key.serialize_pem() }
     }
@@ -111,6 +113,21 @@ impl Ca {
 }
 
 impl Leaf {
+    /// For the names of [`Ca::server`], signed by nobody else.
+    pub(crate) fn self_signed() -> Self {
+        let (params, key) = (leaf(at_home(), ExtendedKeyUsagePurpose::ServerAuth, VALID), KeyPair::generate().unwrap());
+        Self { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
+    /// A server that shows this certificate and speaks these protocols.
+    pub(crate) fn shown(&self, protocols: &[&str]) -> ServerConfig {
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let mut config = builder.with_single_cert(self.chain(), self.private_key()).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+
     /// The same with further certificates behind its own.
     pub(crate) fn followed_by(mut self, others: &[&Ca]) -> Self {
         others.iter().for_each(|other| self.certificate.push_str(&other.pem));
@@ -141,6 +158,23 @@ pub(crate) fn put(path: &Path, text: &str, mode: u32) {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).unwrap();
     file.write_all(text.as_bytes()).unwrap();
     fs::rename(beside, path).unwrap();
+}
+
+/// The names of this machine to itself.
+fn at_home() -> Vec<SanType> {
+    let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(SanType::IpAddress);
+    addresses.into_iter().chain([SanType::DnsName("localhost".try_into().unwrap())]).collect()
+}
+
+fn leaf(names: Vec<SanType>, usage: ExtendedKeyUsagePurpose, (from, to): (i64, i64)) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "a leaf");
+    params.subject_alt_names = names;
+    params.extended_key_usages = vec![usage];
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let moment = |offset| date_time_ymd(1970, 1, 1) + Duration::from_secs(now.saturating_add_signed(offset));
+    (params.not_before, params.not_after) = (moment(from), moment(to));
+    params
 }
 
 fn authority(name: &str) -> (CertificateParams, KeyPair) {

@@ -64,6 +64,13 @@ impl Process {
         assert!(sent.success(), "the process is there");
     }
 
+    /// A line of what the kernel knows of its memory, such as `VmHWM`, in bytes.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let value = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+        value.unwrap().trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     pub(crate) fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }

@@ -3,13 +3,15 @@
 //! It hears requests one after another on each connection and answers each by a script: bytes, a gate, breaking off.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
 
-use super::gateway::eventually;
+use super::gateway::{PATIENCE, eventually};
 
 /// What happens next on a connection.
 #[derive(Clone)]
@@ -19,6 +21,8 @@ pub(crate) enum Step {
     Gate,
     /// The same bytes for as long as somebody reads them.
     Flood(Vec<u8>),
+    /// The same bytes over and over, one each twenty milliseconds, for as long as somebody reads them.
+    Drip(Vec<u8>),
     /// An orderly end.
     Close,
     /// A reset.
@@ -30,6 +34,8 @@ pub(crate) struct Upstream {
     pub(crate) base_url: String,
     heard: Arc<Mutex<Vec<String>>>,
     gate: watch::Sender<bool>,
+    /// How many connections began and how many of them are over.
+    connections: watch::Receiver<(usize, usize)>,
     _served: JoinSet<()>,
 }
 
@@ -40,17 +46,24 @@ impl Upstream {
         let base_url = format!("http://{}", listener.local_addr().unwrap());
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (gate, opened) = watch::channel(false);
+        let (count, connections) = watch::channel((0, 0));
         let mut served = JoinSet::new();
         let (script, ears) = (Arc::new(script), Arc::clone(&heard));
         served.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let connection = Connection { socket, heard: Arc::clone(&ears), gate: opened.clone() };
-                connections.spawn(connection.run(Arc::clone(&script)));
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let (socket, _) = accepted.unwrap();
+                        let connection = Connection { socket, heard: Arc::clone(&ears), gate: opened.clone() };
+                        count.send_modify(|(begun, _)| *begun += 1);
+                        connections.spawn(connection.run(Arc::clone(&script)));
+                    }
+                    Some(_) = connections.join_next() => count.send_modify(|(_, over)| *over += 1),
+                }
             }
         });
-        Self { base_url, heard, gate, _served: served }
+        Self { base_url, heard, gate, connections, _served: served }
     }
 
     /// Always the same steps.
@@ -71,6 +84,18 @@ impl Upstream {
     /// Waits until so many requests came.
     pub(crate) async fn hears(&self, count: usize) {
         eventually("a request arrives", async || (self.heard().len() >= count).then_some(())).await;
+    }
+
+    /// How many connections were made to it.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.borrow().0
+    }
+
+    /// Waits until so many connections are over.
+    pub(crate) async fn is_left_by(&self, count: usize) {
+        let mut connections = self.connections.clone();
+        let left = connections.wait_for(|(_, over)| *over >= count);
+        timeout(PATIENCE, left).await.expect("a connection ends").unwrap();
     }
 
     pub(crate) fn open_the_gate(&self) {
@@ -118,6 +143,15 @@ impl Connection {
             Step::Send(bytes) => self.socket.write_all(&bytes).await.ok()?,
             Step::Gate => drop(self.gate.wait_for(|open| *open).await.ok()?),
             Step::Flood(bytes) => while self.socket.write_all(&bytes).await.is_ok() {},
+            Step::Drip(bytes) => {
+                let mut pace = interval(Duration::from_millis(20));
+                for byte in bytes.into_iter().cycle() {
+                    pace.tick().await;
+                    if self.socket.write_u8(byte).await.is_err() {
+                        break;
+                    }
+                }
+            }
             Step::Close => {
                 let _ = self.socket.shutdown().await;
                 return None;

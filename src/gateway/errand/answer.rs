@@ -3,11 +3,11 @@
 //! Refuses what an edge says in Monime's place, and what Monime says to the gateway and not to its caller.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::CONTENT_TYPE;
 use http::response::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use crate::monime::{Flaw, envelope};
+use crate::monime::{self, Flaw, envelope};
 use crate::upstream::{Failure, Forwarded, Unreadable};
 
 /// The longest answer that is read whole: to a write, and one that tells of an error.
@@ -54,9 +54,8 @@ fn judged(head: &Parts, credible: bool) -> Option<Flaw> {
     }
 }
 
-/// Whether it says that it is JSON: what an edge says in Monime's place is not.
+/// Whether it says that it is JSON, and nothing else: what an edge says in Monime's place is not.
 fn is_json(head: &Parts) -> bool {
-    let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    media_type.eq_ignore_ascii_case(b"application/json")
+    let mut types = head.headers.get_all(CONTENT_TYPE).iter();
+    types.next().is_some_and(|content_type| monime::is_json(content_type.as_bytes())) && types.next().is_none()
 }

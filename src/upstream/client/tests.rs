@@ -27,10 +27,14 @@ fn trusting(listener: &TcpListener, ca: &std::path::Path) -> Client {
 }
 
 async fn ask(client: &Client) -> Result<Bytes, Failure> {
+    Ok(head(client).await?.into_body().collect().await.unwrap().to_bytes())
+}
+
+/// Asks, and reads no body yet.
+async fn head(client: &Client) -> Result<Response<Complete<Incoming>>, Failure> {
     let Origin { scheme, authority } = &client.wire().origin;
     let request = Request::get(format!("{scheme}://{authority}/")).body(Full::default()).unwrap();
-    let response = client.clone().oneshot(request).await?;
-    Ok(response.into_body().collect().await.unwrap().to_bytes())
+    client.clone().oneshot(request).await
 }
 
 /// A lookup over a new connection that `serve` plays the other side of.
@@ -46,6 +50,11 @@ async fn heard(socket: &mut TcpStream) {
     while !request.ends_with(b"\r\n\r\n") {
         request.push(socket.read_u8().await.unwrap());
     }
+}
+
+async fn answers(socket: &mut TcpStream) {
+    heard(socket).await;
+    socket.write_all(ANSWER).await.unwrap();
 }
 
 fn how_far(asked: Result<Bytes, Failure>) -> Unreachable {
@@ -187,4 +196,54 @@ async fn a_request_that_was_handed_back_unsent_is_not_sent_again_in_secret() {
         asked = ask(&client) => assert_eq!(how_far(asked), Unreachable::Unanswered),
         _ = listener.accept() => panic!("it was sent again over a new connection"),
     }
+}
+
+/// A client whose connections are used for so long, for a listener of its own.
+async fn renewed_every(max_age: Duration) -> (Client, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let wire = Wire { origin, ca_pem: None, connect: Duration::from_secs(10), proxy: None };
+    (Client::renewed_every(max_age, &wire).unwrap(), listener)
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_until_it_is_old_and_then_closed_however_busy_it_is() {
+    let (client, listener) = renewed_every(POOL_AGE).await;
+    let served = async {
+        let mut socket = listener.accept().await.unwrap().0;
+        for _ in 0..3 {
+            answers(&mut socket).await;
+        }
+        socket
+    };
+    let asked = async {
+        for _ in 0..3 {
+            assert_eq!(ask(&client).await.unwrap(), "{}");
+        }
+    };
+    let (mut socket, ()) = tokio::join!(served, asked);
+    // As if that long had passed.
+    client.pools.current.lock().unwrap().1 -= POOL_AGE;
+    let served = async { answers(&mut listener.accept().await.unwrap().0).await };
+    let (answer, ()) = tokio::join!(ask(&client), served);
+    assert_eq!(answer.unwrap(), "{}");
+    assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "the old one is closed");
+}
+
+#[tokio::test]
+async fn what_is_under_way_over_an_old_connection_is_finished_there() {
+    let (client, listener) = renewed_every(Duration::ZERO).await;
+    let begun = async {
+        let mut socket = listener.accept().await.unwrap().0;
+        heard(&mut socket).await;
+        socket.write_all(&ANSWER[..ANSWER.len() - 1]).await.unwrap();
+        socket
+    };
+    let (old, mut socket) = tokio::join!(head(&client), begun);
+    let served = async { answers(&mut listener.accept().await.unwrap().0).await };
+    let (answer, ()) = tokio::join!(ask(&client), served);
+    assert_eq!(answer.unwrap(), "{}");
+    socket.write_all(&ANSWER[ANSWER.len() - 1..]).await.unwrap();
+    assert_eq!(old.unwrap().into_body().collect().await.unwrap().to_bytes(), "{}");
+    assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "and closed then");
 }
