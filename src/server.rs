@@ -38,6 +38,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
+pub use framing::{Broken, Framing};
 pub use limits::{Head, Limits, Times};
 pub use listener::{Address, InvalidAddress, Listener};
 pub use rejection::{Reject, Rejection};

@@ -13,6 +13,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -21,8 +22,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
 use monigate::sandbox::DEFAULT_TOKEN;
+use serde_json::Value;
 use support::client::{get, path};
-use support::gateway::{SPACE, play, space};
+use support::gateway::{SPACE, eventually, play, space};
 use support::process::{Gateway, Process};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_monigate");
@@ -33,7 +35,8 @@ const UNPRIVILEGED: &str = "setpriv --no-new-privs --bounding-set=-all --inh-cap
 
 /// A shell's command, which becomes the program, before `base_url` on free ports.
 fn serving(script: &str, base_url: &str) -> Command {
-    let run = format!("{PROGRAM} run --listen 127.0.0.1:0 --admin 127.0.0.1:0 --set monime.base_url={base_url}");
+    let run =
+        format!("{PROGRAM} run --listen 127.0.0.1:0 --set admin.address=127.0.0.1:0 --set monime.base_url={base_url}");
     shell(&script.replace("RUN", &run))
 }
 
@@ -195,6 +198,67 @@ async fn it_serves_from_a_root_that_nobody_can_write_without_a_privilege() {
     gateway.process.says("configuration reloaded").await;
     ends_well(gateway).await;
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// The system calls that the profile for containers allows.
+fn allowed() -> BTreeSet<String> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/seccomp.json")).unwrap();
+    let profile: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let rules = profile["syscalls"].as_array().unwrap();
+    assert!(rules.iter().all(|rule| rule["action"] == "SCMP_ACT_ALLOW"));
+    let names = rules.iter().flat_map(|rule| rule["names"].as_array().unwrap());
+    names.map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_profile_for_containers_allows_all_that_it_does_and_nothing_that_breaks_out() {
+    let allowed = allowed();
+    for name in ["ptrace", "process_vm_readv", "mount", "unshare", "setns", "bpf", "io_uring_setup", "keyctl", "setuid"]
+    {
+        assert!(!allowed.contains(name), "{name}");
+    }
+    if !ready("strace -o /dev/null true", "strace") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (traced, socket) = (folder.path().join("traced"), folder.path().join("gateway.sock"));
+    let (sandbox, base_url, _served) = play(Some(folder.path())).await;
+    // With its name looked up as well.
+    let base_url = base_url.replace("127.0.0.1", "localhost");
+    // What is not allowed fails as it would by the profile. A name that this machine does not have is passed over.
+    let names: Vec<_> = allowed.iter().map(|name| format!("?{name}")).collect();
+    let inject = format!("inject=!{}:error=ENOSYS", names.join(","));
+    let trace = format!("exec strace -D -f -q -o {} -e trace=all -e \"{inject}\"", traced.display());
+    let settings = format!(
+        "--set monime.ca_file={0}/ca.pem --set admin.address=unix:{1}",
+        folder.path().display(),
+        socket.display()
+    );
+    let gateway = Gateway::of(Process::of(serving(&format!("{trace} RUN {settings}"), &base_url))).await;
+
+    let session = sandbox.create(&space());
+    sandbox.put(&space(), &session, "completed");
+    for cache_status in ["monigate; fwd=miss; stored", "monigate; hit"] {
+        let answer = support::client::ask(&gateway.address, &get(&path(&session), "")).await;
+        assert!(answer.status == 200 && answer.cache_status().starts_with(cache_status), "{answer:?}");
+    }
+    sees_itself(&gateway).await;
+    gateway.process.signal("HUP");
+    let mut gateway = gateway;
+    gateway.process.says("configuration reloaded").await;
+    let end = format!("{} +++ exited with 0 +++", gateway.process.id());
+    ends_well(gateway).await;
+    let text = || fs::read_to_string(&traced).unwrap();
+    eventually("the trace ends", async || text().contains(&end).then_some(())).await;
+    let text = text();
+    let called =
+        text.lines().filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('(').map(|call| call.0));
+    let called: BTreeSet<_> =
+        called.filter(|name| name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric())).collect();
+    assert!(["accept4", "connect", "futex", "umask"].iter().all(|name| called.contains(name)), "{called:?}");
+    let beyond: Vec<_> = called.iter().filter(|name| !allowed.contains(**name)).collect();
+    assert!(beyond.is_empty(), "not in deploy/seccomp.json: {beyond:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use head::{Body, Head};
 
 /// Reads along with a connection.
 #[derive(Debug)]
-pub(super) struct Framing {
+pub struct Framing {
     limits: limits::Head,
     at: At,
     /// Of a line of a head that comes in pieces, those that came. Never more than a head may have, and given back when
@@ -31,11 +31,12 @@ pub(super) struct Framing {
 
 /// What was read cannot be trusted, nor can anything after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken {
-    pub(super) why: Rejection,
+pub struct Broken {
+    /// What is at fault.
+    pub why: Rejection,
     /// How many of the bytes just read come before what is at fault, and may be handed on: those before a bad head, or
     /// before a line of a chunked body that is none. None if it began in what was read earlier.
-    pub(super) sound: usize,
+    pub sound: usize,
 }
 
 /// Where in its messages a peer is.
@@ -53,12 +54,17 @@ enum At {
 // === impl Framing ===
 
 impl Framing {
-    pub(super) fn new(limits: limits::Head) -> Self {
+    /// Before the first byte of a connection.
+    #[must_use]
+    pub fn new(limits: limits::Head) -> Self {
         Self { limits, at: At::Start, pieces: Vec::new(), heads: 0 }
     }
 
     /// Reads on. After an error nothing more may be read; whoever tries is told the same again.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+    ///
+    /// # Errors
+    /// [`Broken`] at the first byte that could be read in two ways, or is one too many.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         let mut rest = bytes;
         let mut sound = 0;
         while !rest.is_empty() {
@@ -78,12 +84,14 @@ impl Framing {
     }
 
     /// Whether a head has begun that has not ended.
-    pub(super) fn is_within_head(&self) -> bool {
+    #[must_use]
+    pub fn is_within_head(&self) -> bool {
         matches!(self.at, At::Head(_))
     }
 
     /// How many heads have ended.
-    pub(super) fn heads(&self) -> u64 {
+    #[must_use]
+    pub fn heads(&self) -> u64 {
         self.heads
     }
 

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, response};
 use http_body_util::{BodyExt, Full};
 use monigate::caller::{Callers, Digest, Named, Policy};
-use monigate::gateway::{Body, Door, Places, Terms, Writes, gateway};
+use monigate::gateway::{Body, BodyLimits, Door, Places, Terms, Writes, gateway};
 use monigate::lookup::{Lifetimes, Limits, Lookups, Memory, StaleIfError, Ttl};
 use monigate::monime::operation::OPERATIONS;
 use monigate::monime::{KNOWN_VERSIONS, Rates, SpaceId, Version};
 use monigate::secret::{Keyring, Secret, Source};
+use monigate::server::Head;
 use monigate::telemetry::Metrics;
 use monigate::upstream::{Failure, Gate, Quota, RetryBudget, Settings, Shared, Timeouts, forwards, upstream};
 use tower::ServiceExt;
@@ -249,6 +250,8 @@ fn terms(manner: Manner) -> Terms {
         versions: versions.into(),
         callers_may_refresh: true,
         patience: manner.total,
+        head: Head::default(),
+        body: BodyLimits::default(),
         places: Places::new(16),
         writes: Writes::default(),
     }
