@@ -1,5 +1,7 @@
 //! Bodies of requests: how long, how slow, how coded they may be, over HTTP/1.1 and HTTP/2.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -7,7 +9,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use monigate::server::Address;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::support::client::Answer;
 use super::support::gateway::{PATIENCE, eventually};
@@ -138,11 +140,14 @@ async fn how_long_a_body_is_and_takes_is_for_the_operator_to_say() {
     let shop = Shop::before(&upstream.base_url, &["limits.body_size=1KiB", "limits.timeouts.body=200ms"]).await;
     let (most, more) = ("b".repeat(1024), "b".repeat(1025));
     assert_eq!(shop.ask("POST", SESSIONS, &key(KEY), &most).await.status, 200);
-    let refused = shop.ask("POST", SESSIONS, &key(KEY), &more).await;
+    let head = shop.request("POST", SESSIONS, &format!("Transfer-Encoding: chunked\r\n{}", key(KEY)), "");
+    let refused = shop.send(&format!("{head}{}", chunked(&more, "0\r\n\r\n"))).await;
     assert!(!refused.text().contains("256"), "no number that is not true: {}", refused.text());
     assert_eq!(refused.failure(), failed(413, "gateway_body_too_large"));
     let unfinished = shop.request("POST", SESSIONS, &format!("Content-Length: 2\r\n{}", key(KEY)), "");
+    let begun = Instant::now();
     let late = shop.send(&format!("{unfinished}b")).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "not by the default: {:?}", begun.elapsed());
     assert!(!late.text().contains("10"), "{}", late.text());
     assert_eq!(late.failure(), failed(408, "gateway_body_timeout"));
     assert_eq!(upstream.heard().len(), 1);

@@ -159,9 +159,9 @@ mod tests {
             assert_eq!(whole(full(size), limits).await.unwrap().len(), size);
             assert_eq!(whole(full(size + 1), limits).await, Err(Refused::BodyTooLarge));
             // Not known to be too long before it is read.
-            let endless =
-                stream::repeat(Bytes::from(vec![b'x'; 300])).map(|data| Ok::<_, Infallible>(Frame::data(data)));
-            assert_eq!(whole(StreamBody::new(endless), limits).await, Err(Refused::BodyTooLarge));
+            let piece = Bytes::from(vec![b'x'; 300]);
+            let longer = stream::repeat(piece).map(|data| Ok::<_, Infallible>(Frame::data(data))).take(size / 300 + 1);
+            assert_eq!(whole(StreamBody::new(longer), limits).await, Err(Refused::BodyTooLarge));
         }
     }
 }
