@@ -1,6 +1,7 @@
 //! The real program in a process of its own: what it says, how it takes signals, how it ends.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -44,6 +45,15 @@ impl Process {
         Self::of(command)
     }
 
+    /// The same with at most this many descriptors.
+    pub(crate) fn start_within(descriptors: usize, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("ulimit -S -n {descriptors}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_monigate")]).args(arguments);
+        command.env_clear().envs(environment.iter().copied());
+        Self::of(command)
+    }
+
     /// Starts this command, which is the program in the end.
     pub(crate) fn of(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -66,9 +76,21 @@ impl Process {
 
     /// A line of what the kernel knows of its memory, such as `VmHWM`, in bytes.
     pub(crate) fn memory(&self, line: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(self.proc("status")).unwrap();
         let value = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
         value.unwrap().trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// What the kernel tells of it under this name.
+    pub(crate) fn proc(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.child.id()))
+    }
+
+    /// Leaves it at most this many descriptors from now on.
+    pub(crate) fn limit_descriptors(&self, count: usize) {
+        let (pid, limit) = (self.child.id().to_string(), format!("--nofile={count}:"));
+        let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();
+        assert!(limited.success(), "its limit is changed");
     }
 
     pub(crate) fn out(&self) -> String {
