@@ -145,6 +145,11 @@ impl UnderWay {
     pub(super) fn is_last(&self) -> bool {
         self.activity.is_leaving()
     }
+
+    /// Whether the body that came last broke off within.
+    pub(super) fn is_broken(&self) -> bool {
+        self.activity.rejection() == Some(Rejection::Chunk)
+    }
 }
 
 impl Drop for UnderWay {

@@ -150,7 +150,7 @@ impl Held {
     fn answer<B>(self, answer: Result<Response<B>, Rejection>) -> Response<Answer<B>> {
         let Self { mut under_way, reject, rest, version } = self;
         under_way.answered();
-        let is_last = under_way.is_last();
+        let is_last = under_way.is_last() || (rest.is_of_a_body() && under_way.is_broken());
         let mut response = match answer {
             Ok(response) => response.map(|body| Content::Answered { body }),
             Err(why) => reject(why).map(|body| Content::TurnedAway { body: Full::new(body) }),

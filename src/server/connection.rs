@@ -114,7 +114,8 @@ impl<S: HttpService> Connection<S> {
             (_, said) => {
                 // Not into the middle of an answer.
                 let can_say = speech == Speech::Http1 && activity.is_all_told();
-                let words = said.filter(|_| can_say).map(|why| self.last_words(why));
+                // A request whose body breaks has its answer from the service, which found that the body ends too soon.
+                let words = said.filter(|why| can_say && *why != Rejection::Chunk).map(|why| self.last_words(why));
                 if let Some(io) = lent.back() {
                     farewell(io, &words.unwrap_or_default(), activity.is_peer_done()).await;
                 }

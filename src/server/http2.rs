@@ -76,11 +76,18 @@ fn check_host(head: &Parts) -> Result<(), Rejection> {
     match (head.uri.authority(), &field) {
         (None, None) => Err(Rejection::Host),
         (Some(authority), Some(field)) if authority != field => Err(Rejection::Host),
-        (Some(authority), _) if authority.as_str().contains('@') => Err(Rejection::Host),
+        (Some(authority), _) if !is_plain(authority) => Err(Rejection::Host),
         (Some(_), _) | (None, Some(_)) => Ok(()),
     }
 }
 
 fn authority(value: &HeaderValue) -> Option<Authority> {
-    value.to_str().ok()?.parse().ok().filter(|authority: &Authority| !authority.as_str().contains('@'))
+    value.to_str().ok()?.parse().ok().filter(is_plain)
+}
+
+/// Whether it is a host with or without a port: the library takes any text behind the colon, and somebody's name before.
+fn is_plain(authority: &Authority) -> bool {
+    let port = authority.as_str().strip_prefix(authority.host());
+    let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    port.is_some_and(|port| port.is_empty() || port.strip_prefix(':').is_some_and(is_number))
 }

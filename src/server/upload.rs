@@ -31,6 +31,12 @@ impl Upload {
     }
 }
 
+impl Rest {
+    pub(super) fn is_of_a_body(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Drop for Upload {
     fn drop(&mut self) {
         if let Some(rest) = &self.rest.0 {

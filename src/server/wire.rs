@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::framing::{Broken, Framing};
+use super::rejection::Rejection;
 
 /// A stream that notes what happens on it. Dropped, it gives the stream back.
 #[derive(Debug)]
@@ -49,10 +50,11 @@ impl<I: Unpin> Wire<I> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// The end, as soon as everything before it is told.
+    /// The end, as soon as everything before it is told; at once within a body, whose reader would wait for the rest.
     fn end(&self) -> Poll<io::Result<()>> {
+        let within_body = self.activity.rejection() == Some(Rejection::Chunk);
         // Whoever sends the rest of an answer polls this anew: see `poll_flush`.
-        if self.activity.is_all_told() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if within_body || self.activity.is_all_told() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn progress<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

@@ -236,6 +236,8 @@ pub(crate) fn chunks() -> Vec<&'static [u8]> {
         b"c\r\n{\"all\":true}xx0\r\n\r\n",
         b"1000000000000000c\r\n{\"all\":true}\r\n0\r\n\r\n",
         b"fffffffffffffffff\r\n{\"all\":true}\r\n0\r\n\r\n",
+        b"c;a=b\r\n{\"all\":true}\r\n0\r\n\r\n",
+        b"c\r\n{\"all\":true}\r\n0\r\nX: y\r\n\r\n",
         b"c;a\n=b\r\n{\"all\":true}\r\n0\r\n\r\n",
         b"c;a=\0\r\n{\"all\":true}\r\n0\r\n\r\n",
         b"c;a=\x01\r\n{\"all\":true}\r\n0\r\n\r\n",

@@ -157,7 +157,7 @@ async fn a_chunk_that_is_none_ends_its_connection_and_purges_nothing() {
         let refused = said.orderly
             && told.len() == 1
             && told[0].header("connection") == Some("close")
-            && (told[0].status, told[0].json()["error"]["reason"].as_str()) == (400, Some("admin_request_malformed"));
+            && (told[0].status, told[0].json()["error"]["reason"].as_str()) == (400, Some("admin_purge_invalid"));
         if !refused {
             wrong.push(format!("{}: {told:?}", chunks.escape_ascii()));
         }

@@ -48,7 +48,7 @@ impl Process {
     /// The same with at most this many descriptors.
     pub(crate) fn start_within(descriptors: usize, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new("/bin/sh");
-        let script = format!("ulimit -S -n {descriptors}; exec \"$0\" \"$@\"");
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_monigate")]).args(arguments);
         command.env_clear().envs(environment.iter().copied());
         Self::of(command)
