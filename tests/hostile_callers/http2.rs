@@ -150,7 +150,7 @@ fn refused(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Answer { status, reason } => {
             // What answers a HEAD has no envelope.
-            (matches!(status, 400..=417 | 431 | 501) && reason.starts_with("gateway_"))
+            (matches!(status, 400 | 413 | 417 | 431 | 501) && reason.starts_with("gateway_"))
                 || (*status == 400 && reason.is_empty())
         }
         Outcome::Reset(code) => *code == PROTOCOL_ERROR,

@@ -35,7 +35,7 @@ fn how_many() -> usize {
 async fn an_idle_connection_costs_at_most_48_kib() {
     let count = how_many();
     for way in ALL {
-        let running = Running::start(way, &[], 20_000).await;
+        let running = Running::start(way, &["limits.timeouts.idle=10m"], 20_000).await;
         for _ in 0..20 {
             running.look_up().await;
         }
