@@ -153,15 +153,25 @@ impl InvalidSecret {
 #[must_use]
 pub fn looks_secret(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // Not within a word such as `common_`.
+    // Within a word such as `common_` it is none, unless what follows is nothing that anybody would call a thing.
     let starts_a_word = |at: usize| {
         let before = at.checked_sub(1).and_then(|before| bytes.get(before));
         !before.is_some_and(u8::is_ascii_alphanumeric)
     };
     PREFIXES.iter().any(|prefix| {
         let mut windows = bytes.windows(prefix.len()).enumerate();
-        windows.any(|(at, window)| window.eq_ignore_ascii_case(prefix) && starts_a_word(at))
+        windows.any(|(at, window)| {
+            let begins = window.eq_ignore_ascii_case(prefix);
+            begins && (starts_a_word(at) || is_random(bytes.get(at + prefix.len()..).unwrap_or_default()))
+        })
     })
+}
+
+/// Whether it begins with twelve letters and digits, with both among them.
+fn is_random(bytes: &[u8]) -> bool {
+    let run = bytes.get(..12).unwrap_or_default();
+    let has_digit = run.iter().any(u8::is_ascii_digit);
+    has_digit && run.iter().any(u8::is_ascii_alphabetic) && run.iter().all(u8::is_ascii_alphanumeric)
 }
 
 /// The same text with every word that looks like a token or a key replaced: for words that others chose, on their way to an

@@ -108,7 +108,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Digests, and comparing in constant time.
     ("aws_lc_rs", &["secret", "lookup", "caller", "sandbox"]),
     ("equivalent", &["monime"]),
-    ("fastrand", &["upstream", "lookup", "gateway", "sandbox"]),
+    ("fastrand", &["server", "upstream", "lookup", "gateway", "sandbox"]),
     ("foldhash", &["lookup", "caller"]),
     // Service-account tokens.
     ("jsonwebtoken", &["caller"]),

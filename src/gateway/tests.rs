@@ -37,7 +37,6 @@ const SESSION: &str = "/v1/checkout-sessions/scs-1";
 struct Gateway {
     monime: Monime,
     metrics: Arc<Metrics>,
-    terms: Terms,
     service: BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>,
 }
 
@@ -93,8 +92,8 @@ impl Gateway {
         change(&mut terms);
         let metrics = Arc::new(Metrics::new().unwrap());
         let lookups = Lookups::new(monime.clone(), Memory::new(limits(1 << 22), Arc::clone(&metrics)), lifetimes);
-        let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms.clone(), Arc::clone(&metrics)));
-        Self { monime, metrics, terms, service }
+        let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms, Arc::clone(&metrics)));
+        Self { monime, metrics, service }
     }
 
     /// Sends a request. Nothing happens before the returned future is polled.

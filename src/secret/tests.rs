@@ -141,6 +141,14 @@ fn a_token_pasted_as_a_path_is_not_repeated() {
 }
 
 #[test]
+fn a_token_that_was_pasted_into_another_word_is_redacted_too() {
+    assert_eq!(redact("monime.spmon_Xq7Zw3Kv9Jt5aces is unknown"), "[redacted] is unknown");
+    for text in ["common_administration", "common_x1", "salmon_123456789012"] {
+        assert_eq!(redact(text), text);
+    }
+}
+
+#[test]
 fn a_gateway_key_is_redacted_as_a_token_is() {
     let key = format!("mgk_{}", "aB3-_".repeat(9).get(..43).unwrap());
     for text in [key.clone(), format!("keys={key}"), format!("\"{key}\","), key.to_uppercase(), key[..12].to_owned()] {

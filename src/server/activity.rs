@@ -16,9 +16,11 @@ pub(super) struct Activity {
     ended: AtomicUsize,
     /// Those of them whose caller left before the head of its answer.
     abandoned: AtomicUsize,
+    /// Answers that have begun and not ended.
+    answering: AtomicUsize,
     /// How often bytes of ours were taken.
     taken: AtomicUsize,
-    /// Whether bytes of ours are waiting to be taken.
+    /// Whether bytes of ours are waiting to be taken by the socket.
     stalled: AtomicBool,
     /// Whether a request's head has begun that has not ended.
     within_head: AtomicBool,
@@ -42,6 +44,7 @@ pub(super) struct Seen {
     pub(super) ended: usize,
     pub(super) abandoned: usize,
     pub(super) taken: usize,
+    /// Whether anything of ours waits to be taken.
     pub(super) stalled: bool,
     pub(super) within_head: bool,
     pub(super) shut_out: bool,
@@ -63,7 +66,7 @@ impl Activity {
             ended: self.ended.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
             taken: self.taken.load(Relaxed),
-            stalled: self.stalled.load(Relaxed),
+            stalled: self.stalled.load(Relaxed) || self.answering.load(Relaxed) > 0,
             within_head: self.within_head.load(Relaxed),
             shut_out: self.shut_out.load(Relaxed),
         }
@@ -138,8 +141,15 @@ impl UnderWay {
         Self { activity: Arc::clone(activity), answered: false }
     }
 
+    /// Its answer begins.
     pub(super) fn answered(&mut self) {
         self.answered = true;
+        self.activity.answering.fetch_add(1, Relaxed);
+    }
+
+    /// A piece of its answer is taken.
+    pub(super) fn taken(&self) {
+        self.activity.taken.fetch_add(1, Relaxed);
     }
 
     pub(super) fn is_last(&self) -> bool {
@@ -154,7 +164,9 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if !self.answered {
+        if self.answered {
+            self.activity.answering.fetch_sub(1, Relaxed);
+        } else {
             self.activity.abandoned.fetch_add(1, Relaxed);
         }
         self.activity.ended.fetch_add(1, Relaxed);

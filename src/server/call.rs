@@ -34,6 +34,9 @@ pub(super) struct Calls<S> {
     pub(super) client: Option<Client>,
 }
 
+/// Bytes of an answer that are given away at once.
+const PIECE: usize = 16 * 1024;
+
 /// A request was not let through, because its client's certificate is good no longer. Not an answer: the connection
 /// ends, and another handshake says to the client what is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +73,13 @@ struct Held {
 
 pin_project! {
     /// The body of an answer. Until it ends the call counts, and the body of its request is not given up: over HTTP/2 that
-    /// would reset the stream, and the reset could overtake the answer.
+    /// would reset the stream, and the reset could overtake the answer. Given away in small pieces: the library would take a
+    /// large one whole, and nobody here could tell a peer that takes none of it.
     pub struct Answer<B> {
         #[pin]
         body: Content<B>,
+        // Of the piece that came last, what was not given away.
+        left: Bytes,
         under_way: UnderWay,
         rest: Rest,
     }
@@ -159,7 +165,7 @@ impl Held {
         if version < Version::HTTP_11 || (version == Version::HTTP_11 && is_last) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|body| Answer { body, under_way, rest })
+        response.map(|body| Answer { body, left: Bytes::new(), under_way, rest })
     }
 }
 
@@ -170,23 +176,45 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().body.project() {
-            ContentNow::Answered { body } => body.poll_frame(cx),
-            ContentNow::TurnedAway { body } => body.poll_frame(cx).map_err(|never| match never {}),
+        let this = self.project();
+        if this.left.is_empty() {
+            let frame = match this.body.project() {
+                ContentNow::Answered { body } => ready!(body.poll_frame(cx)),
+                ContentNow::TurnedAway { body } => {
+                    ready!(body.poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
+                }
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => *this.left = data,
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
         }
+        this.under_way.taken();
+        let piece = this.left.split_to(this.left.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.body {
+        let has_come = match &self.body {
             Content::Answered { body } => body.is_end_stream(),
             Content::TurnedAway { body } => body.is_end_stream(),
-        }
+        };
+        has_come && self.left.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
+        let to_come = match &self.body {
             Content::Answered { body } => body.size_hint(),
             Content::TurnedAway { body } => body.size_hint(),
+        };
+        let left = self.left.len() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(to_come.lower() + left);
+        if let Some(upper) = to_come.upper() {
+            hint.set_upper(upper + left);
         }
+        hint
     }
 }

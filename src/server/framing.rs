@@ -60,11 +60,12 @@ impl Framing {
         Self { limits, at: At::Start, pieces: Vec::new(), heads: 0 }
     }
 
-    /// Reads on. After an error nothing more may be read; whoever tries is told the same again.
+    /// Reads on, and says how many of these bytes come before a head that has not ended, if there is one: whoever parses a
+    /// head anew should see it whole. After an error nothing more may be read; whoever tries is told the same again.
     ///
     /// # Errors
     /// [`Broken`] at the first byte that could be read in two ways, or is one too many.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+    pub fn read(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         let mut rest = bytes;
         let mut sound = 0;
         while !rest.is_empty() {
@@ -80,7 +81,7 @@ impl Framing {
                 }
             }
         }
-        Ok(())
+        Ok(if self.is_within_head() { sound } else { bytes.len() })
     }
 
     /// Whether a head has begun that has not ended.

@@ -1,7 +1,8 @@
 //! The bytes of a connection, on their way to and from the HTTP library.
 //!
 //! Over HTTP/1 everything that comes is read by `framing` first, and what that refuses the library never sees: it finds the
-//! end of the connection there instead, once every answer before is on the wire. Notes what is read and taken for those
+//! end of the connection there instead, once every answer before is on the wire. A head that comes in pieces is held back
+//! until it is whole, so that nobody but `framing` has a word about half of one. Notes what is read and taken for those
 //! who keep the time. Refuses to end the connection: whoever made it gets the stream back when the library is done with it.
 
 use std::io;
@@ -21,8 +22,17 @@ pub(super) struct Wire<I> {
     /// There until it is dropped.
     io: Option<I>,
     framing: Option<Framing>,
+    held: Held,
     activity: Arc<Activity>,
     lent: Lent<I>,
+}
+
+/// What came and was not handed on. Empty, and without memory, wherever heads come whole.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// How many of them may be handed on; the others are of a head that has not ended.
+    whole: usize,
 }
 
 /// Where a stream is found again that was lent to a [`Wire`].
@@ -40,7 +50,13 @@ impl<I> Wire<I> {
     /// Lends `io`. Over HTTP/1 there is a `framing`.
     pub(super) fn over(io: I, framing: Option<Framing>, activity: &Arc<Activity>) -> (Self, Lent<I>) {
         let place = Arc::new(Mutex::new(None));
-        let wire = Self { io: Some(io), framing, activity: Arc::clone(activity), lent: Lent(Arc::clone(&place)) };
+        let wire = Self {
+            io: Some(io),
+            framing,
+            held: Held::default(),
+            activity: Arc::clone(activity),
+            lent: Lent(Arc::clone(&place)),
+        };
         (wire, Lent(place))
     }
 }
@@ -75,28 +91,72 @@ impl<I> Drop for Wire<I> {
 
 impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.activity.rejection().is_some() {
-            return self.end();
-        }
         let before = buf.filled().len();
-        ready!(self.io()?.poll_read(cx, buf))?;
-        let Self { framing, activity, .. } = &mut *self;
-        let came = buf.filled().get(before..).unwrap_or_default();
-        if came.is_empty() {
-            activity.peer_is_done();
-        } else if let Some(framing) = framing {
-            let read = framing.read(came);
-            activity.head(framing.is_within_head());
-            if let Err(Broken { why, sound }) = read {
-                tracing::debug!(heads = framing.heads(), "what a peer sent is not read any more: {why}");
-                activity.reject(why);
-                buf.set_filled(before + sound);
-                if sound == 0 {
-                    return self.end();
-                }
+        loop {
+            if self.held.hand_on(buf) {
+                return Poll::Ready(Ok(()));
+            }
+            if self.activity.rejection().is_some() {
+                return self.end();
+            }
+            ready!(self.io()?.poll_read(cx, buf))?;
+            let came = buf.filled().get(before..).unwrap_or_default();
+            if came.is_empty() {
+                self.activity.peer_is_done();
+                return Poll::Ready(Ok(()));
+            }
+            let whole = self.judge(came);
+            let now = self.held.take_in(came, whole);
+            buf.set_filled(before + now);
+            if now > 0 {
+                return Poll::Ready(Ok(()));
             }
         }
-        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I> Wire<I> {
+    /// How many of these bytes may be handed on, together with what is held: those before a head that has not ended, or
+    /// before what is at fault.
+    fn judge(&mut self, came: &[u8]) -> usize {
+        let Self { framing: Some(framing), activity, .. } = self else { return came.len() };
+        let read = framing.read(came);
+        activity.head(framing.is_within_head());
+        read.unwrap_or_else(|Broken { why, sound }| {
+            tracing::debug!(heads = framing.heads(), "what a peer sent is not read any more: {why}");
+            activity.reject(why);
+            sound
+        })
+    }
+}
+
+impl Held {
+    /// Takes in what came, of which so many bytes are whole; returns how many of them may be handed on without being held.
+    fn take_in(&mut self, came: &[u8], whole: usize) -> usize {
+        if self.bytes.is_empty() {
+            self.bytes.extend_from_slice(came.get(whole..).unwrap_or_default());
+            return whole;
+        }
+        if whole > 0 {
+            // The head that was held has ended.
+            self.whole = self.bytes.len() + whole;
+        }
+        self.bytes.extend_from_slice(came);
+        0
+    }
+
+    /// Whether there was anything to hand on.
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let whole = self.bytes.get(..self.whole).unwrap_or_default();
+        let now = whole.get(..buf.remaining()).unwrap_or(whole);
+        buf.put_slice(now);
+        let handed_on = now.len();
+        self.bytes.drain(..handed_on);
+        self.whole -= handed_on;
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+        handed_on > 0
     }
 }
 

@@ -1,16 +1,9 @@
 //! What the server turns away is told, counted and audited as what the stack refuses.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-use futures_util::FutureExt;
-use tower::service_fn;
-
 use super::*;
-use crate::gateway::arrival::Arrival;
-use crate::gateway::measure::Measure;
-use crate::gateway::served::Served;
 use crate::server::{Reject, Rejection};
 
 const MALFORMED: &str = "gateway_request_malformed";
@@ -118,22 +111,4 @@ fn each_rejection_has_one_line_of_the_audit_and_a_fault_of_ours_one_of_the_log()
         assert_eq!((&fields["operation"], fields.get("caller")), (&"none".into(), None));
         assert_eq!(fields["request_id"].as_str(), answer.header("x-request-id"), "to find it by");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_that_panics_is_counted_by_its_rejection_alone() {
-    async fn panics(_: Arrival<Full<Bytes>>) -> Result<Served, Infallible> {
-        panic!("on purpose")
-    }
-    let gateway = Gateway::settled("completed");
-    let at_once = |_| -> std::future::Ready<Result<Served, Infallible>> { panic!("on purpose") };
-    let terms = Arc::new(gateway.terms.clone());
-    let in_its_answer = Measure::new(service_fn(panics), Arc::clone(&terms), Arc::clone(&gateway.metrics));
-    let at_once = Measure::new(service_fn(at_once), terms, Arc::clone(&gateway.metrics));
-    let ask = || request("GET", SESSION, &[]);
-    assert!(catch_unwind(AssertUnwindSafe(|| in_its_answer.oneshot(ask()).now_or_never())).is_err());
-    assert!(catch_unwind(AssertUnwindSafe(|| at_once.oneshot(ask()).now_or_never())).is_err());
-    assert_eq!(gateway.counted_in_all(), 0, "not as one whose caller left");
-    told(&reject(Arc::clone(&gateway.metrics), || false), Rejection::Panicked);
-    assert_eq!((gateway.counted("none", 500, "error"), gateway.counted_in_all()), (1, 1));
 }
