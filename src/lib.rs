@@ -229,7 +229,8 @@ fn stack(parts: &Parts) -> impl HttpService + use<> {
 fn rules(current: &Arc<Current>, metrics: &Arc<Metrics>) -> (Rules, Rules) {
     let (bounds, in_use) = (current.bounds(), Arc::clone(current));
     let reject = gateway::reject(Arc::clone(metrics), move || in_use.names_callers());
-    (Rules { limits: bounds.of_services(), reject }, Rules { limits: bounds.of_operators(), reject: admin::reject() })
+    let services = Rules { limits: bounds.of_services(), reject, metrics: Some(Arc::clone(metrics)) };
+    (services, Rules { limits: bounds.of_operators(), reject: admin::reject(), metrics: None })
 }
 
 /// Keeps up with secrets that change and with newer configurations; `serve` is to serve with the parts of each.

@@ -89,6 +89,7 @@ pub async fn serve<S: HttpService>(mut listener: Listener, service: S, rules: Ru
     let mut house = House::new(&listener, service, rules);
     let mut stop = pin!(stop);
     loop {
+        house.tell();
         let has_room = house.has_room();
         let rests_until = house.rests_until;
         tokio::select! {
@@ -108,7 +109,9 @@ pub async fn serve<S: HttpService>(mut listener: Listener, service: S, rules: Ru
         house.welcome(stream);
     }
     house.mood.send_modify(|mood| mood.draining = true);
-    while house.connections.join_next().await.is_some() {}
+    while house.connections.join_next().await.is_some() {
+        house.tell();
+    }
 }
 
 /// The connections of a server, and what they share.
@@ -149,6 +152,13 @@ impl<S: HttpService> House<S> {
             no_room: Complaint::default(),
             no_seat: Complaint::default(),
             cannot_accept: Complaint::default(),
+        }
+    }
+
+    /// Says how many connections there are.
+    fn tell(&self) {
+        if let Some(metrics) = &self.rules.metrics {
+            metrics.connections.set(i64::try_from(self.connections.len()).unwrap_or(i64::MAX));
         }
     }
 

@@ -353,10 +353,11 @@ async fn other_machines_see_health_and_metrics_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn operators_see_how_many_tasks_there_are() {
+async fn operators_see_how_many_connections_and_tasks_there_are() {
     let upstream = Upstream::playing(vec![Step::Send(answer("200 OK", "", &session("scs-1", "completed")))]).await;
     let gateway = process::Gateway::run(&upstream.base_url, &[]).await;
     let tasks = async || metric(&gateway.operator("/metrics").await.text(), "monigate_tasks");
+    let connections = async || metric(&gateway.operator("/metrics").await.text(), "monigate_connections");
     let before = tasks().await;
     let mut callers = Vec::new();
     for _ in 0..10 {
@@ -365,6 +366,8 @@ async fn operators_see_how_many_tasks_there_are() {
         callers.push(wire);
     }
     assert!(tasks().await >= before + 10, "a connection is a task");
+    assert_eq!(connections().await, 10);
     drop(callers);
+    eventually("they are gone", async || (connections().await == 0).then_some(())).await;
     eventually("they end", async || (tasks().await <= before + 2).then_some(())).await;
 }

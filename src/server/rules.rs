@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::limits::Limits;
 use super::rejection::{Reject, Rejection};
+use crate::telemetry::Metrics;
 
 /// By which rules a server serves.
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub struct Rules {
     pub limits: watch::Receiver<Limits>,
     /// How it says that it turns a request away.
     pub reject: Reject,
+    /// Where it says how many connections it has, if anybody is to know.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl Rules {
@@ -25,7 +28,7 @@ impl Rules {
     #[must_use]
     pub fn plain(limits: Limits) -> Self {
         // A receiver keeps the last value when its sender is gone.
-        Self { limits: watch::Sender::new(limits).subscribe(), reject: Arc::new(plain) }
+        Self { limits: watch::Sender::new(limits).subscribe(), reject: Arc::new(plain), metrics: None }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Metrics {
     upstream_throttled: IntCounterVec,
     /// `monigate_breaker_state`.
     pub breaker_state: IntGauge,
+    /// `monigate_connections`.
+    pub connections: IntGauge,
     /// `monigate_tasks`.
     pub tasks: IntGauge,
 }
@@ -108,6 +110,7 @@ impl Metrics {
             budget_paused: int_gauges(r, "monigate_budget_paused", "1 while a 429 of Monime pauses this scope.", &["scope"])?,
             upstream_throttled: counters(r, "monigate_upstream_throttled_total", "429s of Monime by the scope that they name.", &["scope"])?,
             breaker_state: gauge(r, "monigate_breaker_state", "0: Monime is asked, 1: it is tried, 2: it is left alone.")?,
+            connections: gauge(r, "monigate_connections", "Open connections of callers; limits.connections is the most.")?,
             tasks: gauge(r, "monigate_tasks", "Tasks of the runtime that have not ended: about one for each connection, lookup and write.")?,
             registry,
         };
