@@ -70,7 +70,10 @@ const ROWS: [Row; 7] = [
 fn main() {
     let asked = match Asked::of(std::env::args().skip(1)) {
         Ok(asked) => asked,
-        Err(other) => return println!("soak: {other:?} is not understood: --minutes <number>, --seed <number>"),
+        Err(other) => {
+            println!("soak: {other:?} is not understood: --minutes <number>, --seed <number>");
+            exit(2);
+        }
     };
     println!("soak: {} s, seed {}", asked.lasts.as_secs(), asked.seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
