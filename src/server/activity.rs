@@ -34,6 +34,8 @@ pub(super) struct Activity {
     shut_out: AtomicBool,
     /// Why what comes now is not read any more; still to be told.
     rejection: OnceLock<Rejection>,
+    /// Whether somebody wanted to read on there, and may be told why not.
+    rejection_met: AtomicBool,
 }
 
 /// What goes on at one moment.
@@ -87,6 +89,16 @@ impl Activity {
 
     pub(super) fn rejection(&self) -> Option<Rejection> {
         self.rejection.get().copied()
+    }
+
+    /// Who reads has come to what is rejected.
+    pub(super) fn meets_rejection(&self) {
+        self.rejection_met.store(true, Relaxed);
+    }
+
+    /// Whether what is rejected would have been read: nobody reads behind a last answer.
+    pub(super) fn has_met_rejection(&self) -> bool {
+        self.rejection_met.load(Relaxed)
     }
 
     pub(super) fn stalls(&self) {

@@ -82,12 +82,17 @@ impl<S: HttpService> Connection<S> {
     {
         let mut io = Replay::new(io);
         let activity = Arc::new(Activity::default());
-        let watch = Watch::new(self.limits.times, &activity, *self.mood.borrow());
+        let mut watch = Watch::new(self.limits.times, &activity, *self.mood.borrow());
         let speech = match self.in_time(watch.first_look(), io.speech()).await {
             Some(Ok(Some(speech))) => speech,
             Some(Ok(None) | Err(_)) => return,
             None => return tracing::debug!("a connection asked nothing in time"),
         };
+        // Draining may have begun while the first words were waited for, and then the first answer is the last.
+        watch.mood = *self.mood.borrow_and_update();
+        if watch.mood.draining {
+            activity.leave();
+        }
         let framing = (speech == Speech::Http1).then(|| Framing::new(self.limits.head));
         let (wire, lent) = Wire::over(io, framing, &activity);
         let (wire, activity) = (TokioIo::new(wire), &activity);
@@ -112,8 +117,9 @@ impl<S: HttpService> Connection<S> {
             // Nothing was asked that is owed an answer.
             (Some(_), None) => {}
             (_, said) => {
-                // Not into the middle of an answer.
-                let can_say = speech == Speech::Http1 && activity.is_all_told();
+                // Not into the middle of an answer, and not behind one that said it is the last.
+                let is_owed = over.is_some() || activity.has_met_rejection();
+                let can_say = speech == Speech::Http1 && activity.is_all_told() && is_owed;
                 // A request whose body breaks has its answer from the service, which found that the body ends too soon.
                 let words = said.filter(|why| can_say && *why != Rejection::Chunk).map(|why| self.last_words(why));
                 if let Some(io) = lent.back() {

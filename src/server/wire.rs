@@ -70,7 +70,12 @@ impl<I: Unpin> Wire<I> {
     fn end(&self) -> Poll<io::Result<()>> {
         let within_body = self.activity.rejection() == Some(Rejection::Chunk);
         // Whoever sends the rest of an answer polls this anew: see `poll_flush`.
-        if within_body || self.activity.is_all_told() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if within_body || self.activity.is_all_told() {
+            self.activity.meets_rejection();
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 
     fn progress<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

@@ -264,6 +264,36 @@ async fn a_panic_is_an_answer_and_ends_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_first_while_it_drains_gets_a_last_answer_too() {
+    let mut wire = wire(Duration::ZERO);
+    sleep(TICK).await;
+    wire.drain();
+    sleep(times().last_words / 2).await;
+    wire.far.write_all(REQUEST).await.unwrap();
+    let (said, took) = wire.ends().await;
+    assert!(said.contains("connection: close") && said.ends_with("answer"), "{said}");
+    assert!(took < times().last_words, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_behind_an_answer_that_says_it_is_the_last() {
+    let closing: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let old: &[u8] = b"GET / HTTP/1.0\r\nHost: a\r\n\r\n";
+    for (last, drains) in [(closing, false), (old, false), (REQUEST, true)] {
+        for takes in [Duration::ZERO, Duration::from_secs(1)] {
+            let mut wire = wire(takes);
+            if drains {
+                wire.drain();
+                sleep(TICK).await;
+            }
+            wire.far.write_all(&[last, b"\r\n"].concat()).await.unwrap();
+            let (said, _) = wire.ends().await;
+            assert!(said.contains("connection: close") && said.ends_with("answer"), "{said}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_refused_is_told_after_every_answer_before_it_and_nothing_behind_it_is_read() {
     let mut wire = wire(Duration::from_secs(1));
     let bad = b"GET / HTTP/1.1\r\nHost: a\n\r\n";
