@@ -105,8 +105,14 @@ impl Activity {
         self.stalled.store(true, Relaxed);
     }
 
+    /// The socket took bytes of an answer.
     pub(super) fn takes(&self) {
         self.taken.fetch_add(1, Relaxed);
+        self.writes();
+    }
+
+    /// The socket takes what it is given.
+    pub(super) fn writes(&self) {
         self.stalled.store(false, Relaxed);
     }
 

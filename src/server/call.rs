@@ -156,7 +156,9 @@ impl Held {
     fn answer<B>(self, answer: Result<Response<B>, Rejection>) -> Response<Answer<B>> {
         let Self { mut under_way, reject, rest, version } = self;
         under_way.answered();
-        let is_last = under_way.is_last() || (rest.is_of_a_body() && under_way.is_broken());
+        // Behind a body that nobody read there is no telling where the next request begins.
+        let is_lost = rest.is_unread() || (rest.is_of_a_body() && under_way.is_broken());
+        let is_last = under_way.is_last() || is_lost;
         let mut response = match answer {
             Ok(response) => response.map(|body| Content::Answered { body }),
             Err(why) => reject(why).map(|body| Content::TurnedAway { body: Full::new(body) }),

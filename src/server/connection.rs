@@ -112,21 +112,23 @@ impl<S: HttpService> Connection<S> {
                 self.attend(pin!(http), watch).await
             }
         };
-        let said = activity.rejection().or(over.and_then(Over::rejection));
-        match (over, said) {
-            // Nothing was asked that is owed an answer.
-            (Some(_), None) => {}
-            (_, said) => {
-                // Not into the middle of an answer, and not behind one that said it is the last.
-                let is_owed = over.is_some() || activity.has_met_rejection();
-                let can_say = speech == Speech::Http1 && activity.is_all_told() && is_owed;
-                // A request whose body breaks has its answer from the service, which found that the body ends too soon.
-                let words = said.filter(|why| can_say && *why != Rejection::Chunk).map(|why| self.last_words(why));
-                if let Some(io) = lent.back() {
-                    farewell(io, &words.unwrap_or_default(), activity.is_peer_done()).await;
-                }
-            }
+        if let (Some(words), Some(io)) = (self.owed(over, speech, activity), lent.back()) {
+            farewell(io, &words, activity.is_peer_done()).await;
         }
+    }
+
+    /// What is still to be said, which may be nothing; none if nothing was asked that is owed an end in good order.
+    fn owed(&self, over: Option<Over>, speech: Speech, activity: &Activity) -> Option<Vec<u8>> {
+        let said = activity.rejection().or(over.and_then(Over::rejection));
+        if over.is_some() && said.is_none() {
+            return None;
+        }
+        // Not into the middle of an answer, and not behind one that said it is the last.
+        let is_owed = over.is_some() || activity.has_met_rejection();
+        let can_say = speech == Speech::Http1 && activity.is_all_told() && is_owed;
+        // A request whose body breaks has its answer from the service, which found that the body ends too soon.
+        let words = said.filter(|why| can_say && *why != Rejection::Chunk).map(|why| self.last_words(why));
+        Some(words.unwrap_or_default())
     }
 
     /// Until the library is done with it, or its time is over.

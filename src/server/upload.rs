@@ -35,6 +35,15 @@ impl Rest {
     pub(super) fn is_of_a_body(&self) -> bool {
         self.0.is_some()
     }
+
+    /// Whether its reader is gone and has left something.
+    pub(super) fn is_unread(&self) -> bool {
+        let unread = |rest: &Mutex<Option<Incoming>>| {
+            let rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
+            rest.as_ref().is_some_and(|body| !body.is_end_stream())
+        };
+        self.0.as_deref().is_some_and(unread)
+    }
 }
 
 impl Drop for Upload {

@@ -81,7 +81,9 @@ impl<I: Unpin> Wire<I> {
     fn progress<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &written {
             Poll::Pending => self.activity.stalls(),
-            Poll::Ready(Ok(_)) => self.activity.takes(),
+            // Over HTTP/2 what is taken may be an acknowledgement of the peer's own: there the answers count their pieces.
+            Poll::Ready(Ok(_)) if self.framing.is_some() => self.activity.takes(),
+            Poll::Ready(Ok(_)) => self.activity.writes(),
             Poll::Ready(Err(_)) => {}
         }
         written

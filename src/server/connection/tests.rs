@@ -328,3 +328,36 @@ async fn a_handshake_that_never_ends_is_given_up() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_body_that_nobody_reads_says_that_it_is_the_last() {
+    let mut wire = wire(Duration::ZERO);
+    wire.far.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await.unwrap();
+    let (said, _) = wire.ends().await;
+    assert!(said.contains("connection: close") && said.ends_with("answer"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_do_not_pass_for_taking_an_answer() {
+    let (far, near) = duplex(64 * 1024);
+    let service = service_fn(|_: Request<Upload>| {
+        ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(&[b'x'; 1024])))))
+    });
+    let (_mood, connection) = connection(service, None);
+    let task = tokio::spawn(connection.run(near, seat()));
+    let (mut reads, mut says) = tokio::io::split(far);
+    // No window for answers; then GET / in HPACK's static table, with an authority.
+    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+    let request = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
+    says.write_all(&[&greeting[..], request].concat()).await.unwrap();
+    let started = Instant::now();
+    let pings = async {
+        while says.write_all(b"\0\0\x08\x06\0\0\0\0\x0012345678").await.is_ok() {
+            sleep(Duration::from_secs(5)).await;
+        }
+    };
+    let hears = async { tokio::io::copy(&mut reads, &mut tokio::io::sink()).await };
+    let _ = tokio::join!(pings, hears);
+    task.await.unwrap();
+    assert!(started.elapsed() <= times().send + Duration::from_secs(6), "{:?}", started.elapsed());
+}
