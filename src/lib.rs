@@ -227,9 +227,12 @@ fn stack(parts: &Parts) -> impl HttpService + use<> {
 
 /// By which rules services are served, and by which operators.
 fn rules(current: &Arc<Current>, metrics: &Arc<Metrics>) -> (Rules, Rules) {
-    let (bounds, in_use) = (current.bounds(), Arc::clone(current));
+    let (listener_limits, in_use) = (current.listener_limits(), Arc::clone(current));
     let reject = gateway::reject(Arc::clone(metrics), move || in_use.names_callers());
-    (Rules { limits: bounds.of_services(), reject }, Rules { limits: bounds.of_operators(), reject: admin::reject() })
+    (
+        Rules { limits: listener_limits.of_services(), reject },
+        Rules { limits: listener_limits.of_operators(), reject: admin::reject() },
+    )
 }
 
 /// Keeps up with secrets that change and with newer configurations; `serve` is to serve with the parts of each.

@@ -1,6 +1,6 @@
 //! What goes on on a connection, as far as its service and its wire can see.
 //!
-//! Only facts, counted without a lock and read by the connection's own task; what follows from them, `watch` decides.
+//! Only facts, counted without a lock and read by the connection's own task; what follows from them, `watchdog` decides.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -38,7 +38,7 @@ pub(super) struct Activity {
 
 /// What goes on at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     /// Whether an answer is under way, or not all on the wire.
     pub(super) busy: bool,
     pub(super) ended: usize,
@@ -52,7 +52,7 @@ pub(super) struct Seen {
 
 /// Counts a call until it is dropped.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct CallGuard {
     activity: Arc<Activity>,
     answered: bool,
 }
@@ -60,8 +60,8 @@ pub(super) struct UnderWay {
 // === impl Activity ===
 
 impl Activity {
-    pub(super) fn seen(&self) -> Seen {
-        Seen {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
             busy: !self.is_all_told(),
             ended: self.ended.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
@@ -87,6 +87,11 @@ impl Activity {
 
     pub(super) fn rejection(&self) -> Option<Rejection> {
         self.rejection.get().copied()
+    }
+
+    /// Whether the body that came last broke off within.
+    pub(super) fn has_broken_body(&self) -> bool {
+        self.rejection() == Some(Rejection::Chunk)
     }
 
     pub(super) fn stalls(&self) {
@@ -132,9 +137,9 @@ impl Activity {
     }
 }
 
-// === impl UnderWay ===
+// === impl CallGuard ===
 
-impl UnderWay {
+impl CallGuard {
     pub(super) fn new(activity: &Arc<Activity>) -> Self {
         activity.calls.fetch_add(1, Relaxed);
         activity.unflushed.store(true, Relaxed);
@@ -156,13 +161,12 @@ impl UnderWay {
         self.activity.is_leaving()
     }
 
-    /// Whether the body that came last broke off within.
-    pub(super) fn is_broken(&self) -> bool {
-        self.activity.rejection() == Some(Rejection::Chunk)
+    pub(super) fn has_broken_body(&self) -> bool {
+        self.activity.has_broken_body()
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         if self.answered {
             self.activity.answering.fetch_sub(1, Relaxed);
