@@ -4,9 +4,9 @@
 //! flights, what was sent to Monime, secrets, connections. Refuses a change that would need another socket or another
 //! memory, as a whole.
 
-mod bounds;
 mod current;
 mod jwks;
+mod listener_limits;
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ use crate::monime::TokenKind;
 use crate::secret::{Keyring, redact};
 use crate::telemetry::Metrics;
 use crate::upstream::{self, Client, Forwards, Gate, NoClient, RetryBudget, Shared, Upstream};
-use bounds::Bounds;
 pub(crate) use current::Current;
 use jwks::Keys;
+use listener_limits::ListenerLimits;
 
 /// What a gateway is made of, without sockets: enough to look something up.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Parts {
     /// The tokens.
     pub keyring: Arc<Keyring>,
     /// What each listener bears.
-    bounds: Bounds,
+    listener_limits: ListenerLimits,
     /// Operators who proved who they are; where there are keys for that.
     operators: Option<Arc<Callers>>,
     /// The keys of service-account tokens, if any are taken.
@@ -58,7 +58,7 @@ struct Kept {
     writes: Writes,
     callers: Option<Arc<Callers>>,
     keys: Option<Arc<Keys>>,
-    bounds: Bounds,
+    listener_limits: ListenerLimits,
 }
 
 /// Why there can be no gateway, though its configuration is in order.
@@ -104,8 +104,8 @@ impl Parts {
         let memory = Memory::new(limits, Arc::clone(&shared.metrics));
         let keys = keys(config.jwt.take(), None)?;
         let callers = callers(std::mem::take(&mut config.callers), keys.as_deref(), None);
-        let (places, bounds) = (Places::new(config.limits.max_in_flight), Bounds::of(&config));
-        let kept = Kept { memory, places, writes: Writes::default(), callers, keys, bounds };
+        let (places, listener_limits) = (Places::new(config.limits.max_in_flight), ListenerLimits::of(&config));
+        let kept = Kept { memory, places, writes: Writes::default(), callers, keys, listener_limits };
         let parts = Self::around(kept, shared, client, config);
         parts.announce();
         Ok(parts)
@@ -132,14 +132,14 @@ impl Parts {
         self.shared.gate.set_share(config.budget.share);
         let places = self.terms.places.at_most(config.limits.max_in_flight);
         let callers = callers(std::mem::take(&mut config.callers), keys.as_deref(), self.terms.door.callers.as_deref());
-        let bounds = self.bounds.clone();
-        bounds.change(&config);
-        let kept = Kept { memory, places, writes: self.terms.writes.clone(), callers, keys, bounds };
+        let listener_limits = self.listener_limits.clone();
+        listener_limits.change(&config);
+        let kept = Kept { memory, places, writes: self.terms.writes.clone(), callers, keys, listener_limits };
         Ok(Self::around(kept, self.shared.clone(), client, config))
     }
 
     fn around(kept: Kept, shared: Shared, client: Client, config: Config) -> Self {
-        let Kept { memory, places, writes, callers, keys, bounds } = kept;
+        let Kept { memory, places, writes, callers, keys, listener_limits } = kept;
         let fixed = Fixed::of(&config);
         let Config { monime, cache, budget, limits, effective, shutdown, listen, admin, .. } = config;
         let keyring = Arc::new(monime.keyring);
@@ -170,7 +170,7 @@ impl Parts {
             terms,
             metrics,
             keyring,
-            bounds,
+            listener_limits,
             operators: operators(admin.keys),
             keys,
             shutdown,

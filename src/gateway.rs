@@ -31,7 +31,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::lookup::Lookups;
 use crate::monime::{SpaceId, Version};
-use crate::server::Head;
+use crate::server::HeadLimits;
 use crate::telemetry::Metrics;
 use crate::upstream::{Failure, Fetch, Forwards, Reply};
 use admit::Admit;
@@ -60,7 +60,7 @@ pub struct Terms {
     /// Every version that may be named.
     pub versions: Vec<Version>,
     /// How large the head of a request may be.
-    pub head: Head,
+    pub head: HeadLimits,
     /// What the body of a write may be.
     pub body: BodyLimits,
     /// Whether a caller's `no-cache` is honoured.

@@ -227,10 +227,10 @@ fn stack(parts: &Parts) -> impl HttpService + use<> {
 
 /// By which rules services are served, and by which operators.
 fn rules(current: &Arc<Current>, metrics: &Arc<Metrics>) -> (Rules, Rules) {
-    let (bounds, in_use) = (current.bounds(), Arc::clone(current));
+    let (listener_limits, in_use) = (current.listener_limits(), Arc::clone(current));
     let reject = gateway::reject(Arc::clone(metrics), move || in_use.names_callers());
-    let services = Rules { limits: bounds.of_services(), reject, metrics: Some(Arc::clone(metrics)) };
-    (services, Rules { limits: bounds.of_operators(), reject: admin::reject(), metrics: None })
+    let services = Rules { limits: listener_limits.of_services(), reject, metrics: Some(Arc::clone(metrics)) };
+    (services, Rules { limits: listener_limits.of_operators(), reject: admin::reject(), metrics: None })
 }
 
 /// Keeps up with secrets that change and with newer configurations; `serve` is to serve with the parts of each.

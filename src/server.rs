@@ -7,11 +7,11 @@ mod activity;
 mod call;
 mod connection;
 mod crowd;
-mod farewell;
 mod framing;
 mod http1;
 mod http2;
 mod limits;
+mod linger;
 mod listener;
 mod rejection;
 mod replaceable;
@@ -19,7 +19,7 @@ mod replay;
 mod rules;
 pub mod tls;
 mod upload;
-mod watch;
+mod watchdog;
 mod wire;
 
 use std::convert::Infallible;
@@ -39,7 +39,7 @@ use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 pub use framing::{Broken, Framing};
-pub use limits::{Head, Limits, Times};
+pub use limits::{HeadLimits, Limits, Times};
 pub use listener::{Address, InvalidAddress, Listener};
 pub use rejection::{Reject, Rejection};
 pub use replaceable::Replaceable;
@@ -48,13 +48,13 @@ pub use tls::{ClientCertificate, Tls};
 pub use upload::Upload;
 
 use connection::Connection;
-use crowd::{Complaint, Peers};
+use crowd::{LogThrottle, Peers};
 use listener::{Stream, is_passing};
-use watch::Mood;
+use watchdog::ServerState;
 
-/// How long accepting rests after an error that more accepting would only repeat, such as a full descriptor table: from
+/// How long accepting pauses after an error that more accepting would only repeat, such as a full descriptor table: from
 /// the first to the second, twice as long each time.
-const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// What a server serves: always ready, never failing, cheap to clone.
 pub trait HttpService:
@@ -86,72 +86,74 @@ where
 /// the last words of idle connections and closes them. Returns when the last connection ended. It has no deadline of its
 /// own: wrap it in one; dropping the future aborts what is left.
 pub async fn serve<S: HttpService>(mut listener: Listener, service: S, rules: Rules, stop: impl Future<Output = ()>) {
-    let mut house = House::new(&listener, service, rules);
+    let mut server = Server::new(&listener, service, rules);
     let mut stop = pin!(stop);
     loop {
-        house.tell();
-        let has_room = house.has_room();
-        let rests_until = house.rests_until;
+        server.tell();
+        let has_room = server.has_room();
+        let paused_until = server.paused_until;
         tokio::select! {
             biased;
             () = &mut stop => break,
             // Finished connections are reaped here, so that the set does not grow with every connection ever served.
-            Some(_) = house.connections.join_next() => {}
-            Ok(()) = house.rules.limits.changed() => {}
-            () = sleep_until(rests_until.unwrap_or_else(Instant::now)), if rests_until.is_some() => house.rests_until = None,
-            accepted = listener.accept(), if has_room && rests_until.is_none() => match accepted {
-                Ok(stream) => house.welcome(stream),
-                Err(error) => house.rest_if_futile(&error),
+            Some(_) = server.connections.join_next() => {}
+            Ok(()) = server.rules.limits.changed() => {}
+            () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => {
+                server.paused_until = None;
+            }
+            accepted = listener.accept(), if has_room && paused_until.is_none() => match accepted {
+                Ok(stream) => server.welcome(stream),
+                Err(error) => server.back_off(&error),
             },
         }
     }
     for stream in listener.close() {
-        house.welcome(stream);
+        server.welcome(stream);
     }
-    house.mood.send_modify(|mood| mood.draining = true);
-    while house.connections.join_next().await.is_some() {
-        house.tell();
+    server.state.send_modify(|state| state.draining = true);
+    while server.connections.join_next().await.is_some() {
+        server.tell();
     }
 }
 
 /// The connections of a server, and what they share.
-struct House<S> {
+struct Server<S> {
     rules: Rules,
     /// What each new connection is made from.
     connection: Connection<S>,
-    mood: Sender<Mood>,
+    state: Sender<ServerState>,
     connections: JoinSet<()>,
     peers: Peers,
     /// When accepting goes on.
-    rests_until: Option<Instant>,
-    /// How long the next rest takes.
-    rest: Duration,
-    no_room: Complaint,
-    no_seat: Complaint,
-    cannot_accept: Complaint,
+    paused_until: Option<Instant>,
+    /// How long the next pause takes.
+    backoff: Duration,
+    no_room: LogThrottle,
+    no_seat: LogThrottle,
+    cannot_accept: LogThrottle,
 }
 
-impl<S: HttpService> House<S> {
+impl<S: HttpService> Server<S> {
     fn new(listener: &Listener, service: S, rules: Rules) -> Self {
-        let mood = Sender::new(Mood::default());
+        let state = Sender::new(ServerState::default());
         let connection = Connection {
             service,
             reject: Arc::clone(&rules.reject),
             limits: *rules.limits.borrow(),
-            mood: mood.subscribe(),
+            state: state.subscribe(),
             tls: listener.tls(),
         };
         Self {
             rules,
             connection,
-            mood,
+            state,
             connections: JoinSet::new(),
             peers: Peers::default(),
-            rests_until: None,
-            rest: REST.0,
-            no_room: Complaint::default(),
-            no_seat: Complaint::default(),
-            cannot_accept: Complaint::default(),
+            paused_until: None,
+            backoff: BACKOFF.0,
+            no_room: LogThrottle::default(),
+            no_seat: LogThrottle::default(),
+            cannot_accept: LogThrottle::default(),
         }
     }
 
@@ -166,7 +168,7 @@ impl<S: HttpService> House<S> {
     fn has_room(&mut self) -> bool {
         let most = self.rules.limits.borrow().connections;
         let has_room = self.connections.len() < most;
-        self.mood.send_if_modified(|mood| std::mem::replace(&mut mood.crowded, !has_room) == has_room);
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.crowded, !has_room) == has_room);
         if !has_room && let Some(times) = self.no_room.is_due() {
             tracing::warn!(limit = most, times, "there are as many connections as may be; others wait until one ends");
         }
@@ -174,7 +176,7 @@ impl<S: HttpService> House<S> {
     }
 
     fn welcome(&mut self, stream: Stream) {
-        self.rest = REST.0;
+        self.backoff = BACKOFF.0;
         let limits = *self.rules.limits.borrow();
         let Some(seat) = self.peers.seat(stream.peer(), limits.connections_per_peer) else {
             if let Some(times) = self.no_seat.is_due() {
@@ -191,14 +193,14 @@ impl<S: HttpService> House<S> {
     }
 
     /// A connection that died in the queue says nothing about the next one; anything else would repeat at once.
-    fn rest_if_futile(&mut self, error: &io::Error) {
+    fn back_off(&mut self, error: &io::Error) {
         if is_passing(error) {
             return;
         }
         if let Some(times) = self.cannot_accept.is_due() {
             tracing::warn!(%error, times, "accepting a connection failed; trying again shortly");
         }
-        self.rests_until = Some(Instant::now() + self.rest);
-        self.rest = (self.rest * 2).min(REST.1);
+        self.paused_until = Some(Instant::now() + self.backoff);
+        self.backoff = (self.backoff * 2).min(BACKOFF.1);
     }
 }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{Bounds, CannotReload, Parts};
+use super::{CannotReload, ListenerLimits, Parts};
 use crate::admin::Operated;
 use crate::caller::Callers;
 use crate::config::{Config, Problems, Shutdown};
@@ -37,8 +37,8 @@ impl Current {
     }
 
     /// What each listener bears, now and later.
-    pub(crate) fn bounds(&self) -> Bounds {
-        self.parts.load().bounds.clone()
+    pub(crate) fn listener_limits(&self) -> ListenerLimits {
+        self.parts.load().listener_limits.clone()
     }
 
     /// Whether callers must prove who they are.

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 
 use crate::monime::operation::OPERATIONS;
 use crate::monime::{CURRENT_VERSION, KNOWN_VERSIONS};
-pub(super) use limits::{Limits, Patience};
+pub(super) use limits::{ConnectionTimeouts, Limits};
 
 /// The settings of monigate.
 #[derive(Deserialize, JsonSchema)]

@@ -19,7 +19,7 @@ use super::errand::{self, Errand};
 use crate::caller::{Caller, Unproved};
 use crate::monime::operation::{self, GET_CHECKOUT_SESSION, Operation};
 use crate::monime::{KeyRef, SPACE_HEADER, SessionIdRef, SpaceId, VERSION_HEADER, Version};
-use crate::server::Head;
+use crate::server::HeadLimits;
 
 /// How many seconds a caller is ready to wait.
 const TIMEOUT: HeaderName = HeaderName::from_static("monigate-timeout");
@@ -215,7 +215,7 @@ fn refusal<B>(why: Refused, operation: &'static str, request: &Request<B>, terms
 }
 
 /// Whether the head is no larger than it may be, as names and values: how it was written is for whoever read it.
-fn within_limits<B>(request: &Request<B>, most: Head) -> Result<(), Refused> {
+fn within_limits<B>(request: &Request<B>, most: HeadLimits) -> Result<(), Refused> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > most.target {
         return Err(Refused::TargetTooLong);

@@ -81,7 +81,7 @@ impl Gateway {
             spaces: vec![space, SpaceId::parse("spc-other").unwrap()],
             version: versions[0].clone(),
             versions: versions.to_vec(),
-            head: Head::default(),
+            head: HeadLimits::default(),
             body: BodyLimits::default(),
             callers_may_refresh: false,
             patience: Duration::from_secs(10),

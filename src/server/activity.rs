@@ -1,6 +1,6 @@
 //! What goes on on a connection, as far as its service and its wire can see.
 //!
-//! Only facts, counted without a lock and read by the connection's own task; what follows from them, `watch` decides.
+//! Only facts, counted without a lock and read by the connection's own task; what follows from them, `watchdog` decides.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -40,7 +40,7 @@ pub(super) struct Activity {
 
 /// What goes on at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     /// Whether an answer is under way, or not all on the wire.
     pub(super) busy: bool,
     pub(super) ended: usize,
@@ -54,7 +54,7 @@ pub(super) struct Seen {
 
 /// Counts a call until it is dropped.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct CallGuard {
     activity: Arc<Activity>,
     answered: bool,
 }
@@ -62,8 +62,8 @@ pub(super) struct UnderWay {
 // === impl Activity ===
 
 impl Activity {
-    pub(super) fn seen(&self) -> Seen {
-        Seen {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
             busy: !self.is_all_told(),
             ended: self.ended.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
@@ -99,6 +99,11 @@ impl Activity {
     /// Whether what is rejected would have been read: nobody reads behind a last answer.
     pub(super) fn has_met_rejection(&self) -> bool {
         self.rejection_met.load(Relaxed)
+    }
+
+    /// Whether the body that came last broke off within.
+    pub(super) fn has_broken_body(&self) -> bool {
+        self.rejection() == Some(Rejection::Chunk)
     }
 
     pub(super) fn stalls(&self) {
@@ -150,9 +155,9 @@ impl Activity {
     }
 }
 
-// === impl UnderWay ===
+// === impl CallGuard ===
 
-impl UnderWay {
+impl CallGuard {
     pub(super) fn new(activity: &Arc<Activity>) -> Self {
         activity.calls.fetch_add(1, Relaxed);
         activity.unflushed.store(true, Relaxed);
@@ -174,13 +179,12 @@ impl UnderWay {
         self.activity.is_leaving()
     }
 
-    /// Whether the body that came last broke off within.
-    pub(super) fn is_broken(&self) -> bool {
-        self.activity.rejection() == Some(Rejection::Chunk)
+    pub(super) fn has_broken_body(&self) -> bool {
+        self.activity.has_broken_body()
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         if self.answered {
             self.activity.answering.fetch_sub(1, Relaxed);

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
 use super::HttpService;
-use super::activity::{Activity, UnderWay};
+use super::activity::{Activity, CallGuard};
 use super::http2;
 use super::rejection::{Reject, Rejection};
 use super::tls::Client;
@@ -49,7 +49,7 @@ pin_project! {
         #[pin]
         stage: Stage<F>,
         // None once it is answered.
-        held: Option<Held>,
+        exchange: Option<Exchange>,
     }
 }
 
@@ -63,8 +63,8 @@ pin_project! {
 }
 
 /// What a call holds until its answer ends.
-struct Held {
-    under_way: UnderWay,
+struct Exchange {
+    under_way: CallGuard,
     reject: Reject,
     /// What its service leaves unread.
     rest: Rest,
@@ -80,7 +80,7 @@ pin_project! {
         body: Content<B>,
         // Of the piece that came last, what was not given away.
         left: Bytes,
-        under_way: UnderWay,
+        under_way: CallGuard,
         rest: Rest,
     }
 }
@@ -101,20 +101,20 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
     type Future = Call<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let under_way = UnderWay::new(&self.activity);
+        let under_way = CallGuard::new(&self.activity);
         let version = request.version();
         let (mut head, body) = request.into_parts();
         let (upload, rest) = Upload::of(body);
-        let held = Some(Held { under_way, reject: Arc::clone(&self.reject), rest, version });
+        let exchange = Some(Exchange { under_way, reject: Arc::clone(&self.reject), rest, version });
         if version == Version::HTTP_2
             && let Err(why) = http2::check(&head)
         {
-            return Call { stage: Stage::TurnedAway { why }, held };
+            return Call { stage: Stage::TurnedAway { why }, exchange };
         }
         if let Some(client) = &self.client {
             let Some(certificate) = client.certificate() else {
                 self.activity.shut_out();
-                return Call { stage: Stage::ShutOut, held };
+                return Call { stage: Stage::ShutOut, exchange };
             };
             head.extensions.insert(certificate.clone());
         }
@@ -122,7 +122,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
         // Services here are always ready: what waits, waits inside `call`, where a deadline bounds it.
         let asked = catch_unwind(AssertUnwindSafe(|| self.service.clone().call(request)));
         let stage = asked.map_or(Stage::TurnedAway { why: Rejection::Panicked }, |answer| Stage::Asked { answer });
-        Call { stage, held }
+        Call { stage, exchange }
     }
 }
 
@@ -145,19 +145,19 @@ where
                 Err(_) => Err(Rejection::Panicked),
             },
         };
-        match this.held.take() {
-            Some(held) => Poll::Ready(Ok(held.answer(answer))),
+        match this.exchange.take() {
+            Some(exchange) => Poll::Ready(Ok(exchange.answer(answer))),
             None => Poll::Pending,
         }
     }
 }
 
-impl Held {
+impl Exchange {
     fn answer<B>(self, answer: Result<Response<B>, Rejection>) -> Response<Answer<B>> {
         let Self { mut under_way, reject, rest, version } = self;
         under_way.answered();
         // Behind a body that nobody read there is no telling where the next request begins.
-        let is_lost = rest.is_unread() || (rest.is_of_a_body() && under_way.is_broken());
+        let is_lost = rest.is_unread() || (rest.is_of_a_body() && under_way.has_broken_body());
         let is_last = under_way.is_last() || is_lost;
         let mut response = match answer {
             Ok(response) => response.map(|body| Content::Answered { body }),

@@ -17,13 +17,13 @@ use tokio_rustls::TlsAcceptor;
 use super::activity::Activity;
 use super::call::Calls;
 use super::crowd::Seat;
-use super::farewell::farewell;
 use super::framing::Framing;
 use super::limits::Limits;
+use super::linger::linger;
 use super::rejection::{Reject, Rejection};
-use super::replay::{Replay, Speech};
+use super::replay::{Protocol, Replay};
 use super::tls::{Client, Tls};
-use super::watch::{Event, Mood, Over, Watch};
+use super::watchdog::{CloseReason, Event, ServerState, Watchdog};
 use super::wire::Wire;
 use super::{HttpService, http1, http2};
 
@@ -33,7 +33,7 @@ pub(super) struct Connection<S> {
     pub(super) service: S,
     pub(super) reject: Reject,
     pub(super) limits: Limits,
-    pub(super) mood: watch::Receiver<Mood>,
+    pub(super) state: watch::Receiver<ServerState>,
     pub(super) tls: Option<Tls>,
 }
 
@@ -59,7 +59,7 @@ impl<S: HttpService> Connection<S> {
         match self.in_time(handshake, io.is_tls()).await {
             Some(Ok(true)) => {}
             Some(Ok(false)) if !io.is_silent() => {
-                return farewell(io, &self.last_words(Rejection::PlainHttp), false).await;
+                return linger(io, &self.last_words(Rejection::PlainHttp), false).await;
             }
             Some(Ok(false) | Err(_)) | None => return tracing::debug!("nothing was said before a TLS handshake"),
         }
@@ -82,18 +82,18 @@ impl<S: HttpService> Connection<S> {
     {
         let mut io = Replay::new(io);
         let activity = Arc::new(Activity::default());
-        let mut watch = Watch::new(self.limits.times, &activity, *self.mood.borrow());
-        let speech = match self.in_time(watch.first_look(), io.speech()).await {
-            Some(Ok(Some(speech))) => speech,
+        let mut watchdog = Watchdog::new(self.limits.times, &activity, *self.state.borrow());
+        let protocol = match self.in_time(watchdog.first_look(), io.protocol()).await {
+            Some(Ok(Some(protocol))) => protocol,
             Some(Ok(None) | Err(_)) => return,
             None => return tracing::debug!("a connection asked nothing in time"),
         };
         // Draining may have begun while the first words were waited for, and then the first answer is the last.
-        watch.mood = *self.mood.borrow_and_update();
-        if watch.mood.draining {
+        watchdog.state = *self.state.borrow_and_update();
+        if watchdog.state.draining {
             activity.leave();
         }
-        let framing = (speech == Speech::Http1).then(|| Framing::new(self.limits.head));
+        let framing = (protocol == Protocol::Http1).then(|| Framing::new(self.limits.head));
         let (wire, lent) = Wire::over(io, framing, &activity);
         let (wire, activity) = (TokioIo::new(wire), &activity);
         let service = Calls {
@@ -102,38 +102,38 @@ impl<S: HttpService> Connection<S> {
             activity: Arc::clone(activity),
             client,
         };
-        let over = match speech {
-            Speech::Http1 => {
+        let over = match protocol {
+            Protocol::Http1 => {
                 let http = http1::builder(self.limits.head).serve_connection(wire, service);
-                self.attend(pin!(http), watch).await
+                self.attend(pin!(http), watchdog).await
             }
-            Speech::Http2 => {
+            Protocol::Http2 => {
                 let http = http2::builder(self.limits.head).serve_connection(wire, service);
-                self.attend(pin!(http), watch).await
+                self.attend(pin!(http), watchdog).await
             }
         };
-        if let (Some(words), Some(io)) = (self.owed(over, speech, activity), lent.back()) {
-            farewell(io, &words, activity.is_peer_done()).await;
+        if let (Some(words), Some(io)) = (self.owed(over, protocol, activity), lent.back()) {
+            linger(io, &words, activity.is_peer_done()).await;
         }
     }
 
     /// What is still to be said, which may be nothing; none if nothing was asked that is owed an end in good order.
-    fn owed(&self, over: Option<Over>, speech: Speech, activity: &Activity) -> Option<Vec<u8>> {
-        let said = activity.rejection().or(over.and_then(Over::rejection));
+    fn owed(&self, over: Option<CloseReason>, protocol: Protocol, activity: &Activity) -> Option<Vec<u8>> {
+        let said = activity.rejection().or(over.and_then(CloseReason::rejection));
         if over.is_some() && said.is_none() {
             return None;
         }
         // Not into the middle of an answer, and not behind one that said it is the last.
         let is_owed = over.is_some() || activity.has_met_rejection();
-        let can_say = speech == Speech::Http1 && activity.is_all_told() && is_owed;
+        let can_say = protocol == Protocol::Http1 && activity.is_all_told() && is_owed;
         // A request whose body breaks has its answer from the service, which found that the body ends too soon.
         let words = said.filter(|why| can_say && *why != Rejection::Chunk).map(|why| self.last_words(why));
         Some(words.unwrap_or_default())
     }
 
     /// Until the library is done with it, or its time is over.
-    async fn attend<H: Http>(&mut self, mut http: Pin<&mut H>, mut watch: Watch) -> Option<Over> {
-        let mut timer = pin!(sleep_until(watch.first_look()));
+    async fn attend<H: Http>(&mut self, mut http: Pin<&mut H>, mut watchdog: Watchdog) -> Option<CloseReason> {
+        let mut timer = pin!(sleep_until(watchdog.first_look()));
         loop {
             tokio::select! {
                 biased;
@@ -143,10 +143,10 @@ impl<S: HttpService> Connection<S> {
                     }
                     return None;
                 }
-                Ok(()) = self.mood.changed() => watch.mood = *self.mood.borrow(),
-                event = poll_fn(|cx| watch.poll(&mut timer, cx)) => match event {
+                Ok(()) = self.state.changed() => watchdog.state = *self.state.borrow(),
+                event = poll_fn(|cx| watchdog.poll(&mut timer, cx)) => match event {
                     Event::Leave => http.as_mut().leave(),
-                    Event::Over(over) => {
+                    Event::Close(over) => {
                         tracing::debug!("a connection is closed: {over}");
                         return Some(over);
                     }
@@ -160,7 +160,7 @@ impl<S: HttpService> Connection<S> {
         let last_words = self.limits.times.last_words;
         let drained = async {
             // Without a sender the server is gone, and its connections with it.
-            if self.mood.wait_for(|mood| mood.draining).await.is_err() {
+            if self.state.wait_for(|state| state.draining).await.is_err() {
                 pending::<()>().await;
             }
             sleep(last_words).await;

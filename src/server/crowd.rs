@@ -1,4 +1,4 @@
-//! How many connections a server has, in all and of one peer, and how often it complains about a want of room.
+//! How many connections a server has, in all and of one peer, and how often the log says that there is no room.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long the same complaint is not made again.
+/// How long the same line is not written again.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// The connections of each peer. Clones count together.
@@ -22,11 +22,11 @@ pub(super) struct Seat {
     peer: Option<IpAddr>,
 }
 
-/// Something that would be said far too often.
+/// Keeps a line of the log that would be written far too often to one a minute.
 #[derive(Debug, Default)]
-pub(super) struct Complaint {
-    made: Option<Instant>,
-    /// How often it was not made since.
+pub(super) struct LogThrottle {
+    written: Option<Instant>,
+    /// How often it was not written since.
     held_back: u64,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Complaint {
 impl Peers {
     /// A seat for this peer, unless it has as many as `most`.
     pub(super) fn seat(&self, peer: Option<IpAddr>, most: Option<usize>) -> Option<Seat> {
-        let peer = peer.map(household);
+        let peer = peer.map(network);
         if let Some(peer) = peer {
             let mut peers = self.lock();
             let taken = peers.entry(peer).or_default();
@@ -67,24 +67,24 @@ impl Drop for Seat {
 }
 
 /// Who has one IPv6 address has all of its /64.
-fn household(address: IpAddr) -> IpAddr {
+fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         address @ IpAddr::V4(_) => address,
     }
 }
 
-// === impl Complaint ===
+// === impl LogThrottle ===
 
-impl Complaint {
-    /// How often it was held back since it was made last, if it is to be made now.
+impl LogThrottle {
+    /// How often it was held back since it was written last, if it is to be written now.
     pub(super) fn is_due(&mut self) -> Option<u64> {
         let now = Instant::now();
-        if self.made.is_some_and(|made| now < made + QUIET) {
+        if self.written.is_some_and(|written| now < written + QUIET) {
             self.held_back += 1;
             return None;
         }
-        self.made = Some(now);
+        self.written = Some(now);
         Some(std::mem::take(&mut self.held_back))
     }
 }
@@ -126,10 +126,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_complaint_is_made_once_a_minute_and_says_how_often_it_was_not() {
-        let mut complaint = Complaint::default();
-        assert_eq!([complaint.is_due(), complaint.is_due(), complaint.is_due()], [Some(0), None, None]);
+    async fn a_line_of_the_log_is_written_once_a_minute_and_says_how_often_it_was_not() {
+        let mut throttle = LogThrottle::default();
+        assert_eq!([throttle.is_due(), throttle.is_due(), throttle.is_due()], [Some(0), None, None]);
         tokio::time::sleep(QUIET).await;
-        assert_eq!([complaint.is_due(), complaint.is_due()], [Some(2), None]);
+        assert_eq!([throttle.is_due(), throttle.is_due()], [Some(2), None]);
     }
 }

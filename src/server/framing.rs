@@ -13,7 +13,7 @@ mod request_line;
 
 use memchr::memchr;
 
-use super::limits;
+use super::limits::HeadLimits;
 use super::rejection::Rejection;
 use chunks::Chunks;
 use head::{Body, Head};
@@ -21,7 +21,7 @@ use head::{Body, Head};
 /// Reads along with a connection.
 #[derive(Debug)]
 pub struct Framing {
-    limits: limits::Head,
+    limits: HeadLimits,
     at: At,
     /// Of a line of a head that comes in pieces, those that came. Never more than a head may have, and given back when
     /// the head ends.
@@ -56,7 +56,7 @@ enum At {
 impl Framing {
     /// Before the first byte of a connection.
     #[must_use]
-    pub fn new(limits: limits::Head) -> Self {
+    pub fn new(limits: HeadLimits) -> Self {
         Self { limits, at: At::Start, pieces: Vec::new(), heads: 0 }
     }
 

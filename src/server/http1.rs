@@ -7,14 +7,14 @@ use http::Response;
 use http::header::CONTENT_LENGTH;
 use hyper::server::conn::http1::Builder;
 
-use super::limits::Head;
+use super::limits::HeadLimits;
 
 /// Room for a head and for what follows it closely; the library wants 8 KiB at least.
 const ROOM: usize = 16 * 1024;
 
-pub(super) fn builder(head: Head) -> Builder {
+pub(super) fn builder(head: HeadLimits) -> Builder {
     let mut builder = Builder::new();
-    // `watch` keeps the time, without a timer for each request, and `framing` bounds a head before the library has it.
+    // `watchdog` keeps the time, without a timer for each request, and `framing` bounds a head before the library has it.
     builder.header_read_timeout(None).max_buf_size(head.size.saturating_add(ROOM));
     builder
 }

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method};
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::limits::Head;
+use super::limits::HeadLimits;
 use super::rejection::Rejection;
 
 /// How many requests of one connection may be under way.
@@ -32,7 +32,7 @@ const OWN_RESETS: usize = 20;
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) fn builder(head: Head) -> Builder<TokioExecutor> {
+pub(super) fn builder(head: HeadLimits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

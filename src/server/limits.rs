@@ -14,14 +14,14 @@ pub struct Limits {
     /// they come. Means nothing to a Unix socket, whose peers have no address.
     pub connections_per_peer: Option<usize>,
     /// How large the head of a request may be.
-    pub head: Head,
+    pub head: HeadLimits,
     /// How long a connection may take over what.
     pub times: Times,
 }
 
 /// How large the head of a request may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct HeadLimits {
     /// Bytes of the whole, request line and line ends included. HTTP/2 counts 32 for each field instead of its line
     /// (RFC 9113, 6.5.2), and takes 16 KiB at most.
     pub size: usize,
@@ -51,11 +51,11 @@ pub struct Times {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 16_384, connections_per_peer: None, head: Head::default(), times: Times::default() }
+        Self { connections: 16_384, connections_per_peer: None, head: HeadLimits::default(), times: Times::default() }
     }
 }
 
-impl Default for Head {
+impl Default for HeadLimits {
     fn default() -> Self {
         Self { size: 64 * 1024, fields: 100, target: 8 * 1024 }
     }

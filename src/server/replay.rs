@@ -26,7 +26,7 @@ pub(super) struct Replay<I> {
 
 /// What a peer speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speech {
+pub(super) enum Protocol {
     Http1,
     Http2,
 }
@@ -57,16 +57,16 @@ impl<I: AsyncRead + Unpin> Replay<I> {
     }
 
     /// Waits until it is clear what the peer speaks; none if it leaves before. Cancel-safe.
-    pub(super) async fn speech(&mut self) -> io::Result<Option<Speech>> {
+    pub(super) async fn protocol(&mut self) -> io::Result<Option<Protocol>> {
         while self.may_be_http2() {
             if self.length == PREFACE.len() {
-                return Ok(Some(Speech::Http2));
+                return Ok(Some(Protocol::Http2));
             }
             if self.look(PREFACE.len()).await? == 0 {
                 return Ok(None);
             }
         }
-        Ok(Some(Speech::Http1))
+        Ok(Some(Protocol::Http1))
     }
 
     /// Reads once, so that there are `most` bytes at most.

@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::framing::{Broken, Framing};
-use super::rejection::Rejection;
 
 /// A stream that notes what happens on it. Dropped, it gives the stream back.
 #[derive(Debug)]
@@ -22,14 +21,14 @@ pub(super) struct Wire<I> {
     /// There until it is dropped.
     io: Option<I>,
     framing: Option<Framing>,
-    held: Held,
+    buffered: Buffered,
     activity: Arc<Activity>,
     lent: Lent<I>,
 }
 
 /// What came and was not handed on. Empty, and without memory, wherever heads come whole.
 #[derive(Debug, Default)]
-struct Held {
+struct Buffered {
     bytes: Vec<u8>,
     /// How many of them may be handed on; the others are of a head that has not ended.
     whole: usize,
@@ -53,7 +52,7 @@ impl<I> Wire<I> {
         let wire = Self {
             io: Some(io),
             framing,
-            held: Held::default(),
+            buffered: Buffered::default(),
             activity: Arc::clone(activity),
             lent: Lent(Arc::clone(&place)),
         };
@@ -68,9 +67,8 @@ impl<I: Unpin> Wire<I> {
 
     /// The end, as soon as everything before it is told; at once within a body, whose reader would wait for the rest.
     fn end(&self) -> Poll<io::Result<()>> {
-        let within_body = self.activity.rejection() == Some(Rejection::Chunk);
         // Whoever sends the rest of an answer polls this anew: see `poll_flush`.
-        if within_body || self.activity.is_all_told() {
+        if self.activity.has_broken_body() || self.activity.is_all_told() {
             self.activity.meets_rejection();
             Poll::Ready(Ok(()))
         } else {
@@ -100,7 +98,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         loop {
-            if self.held.hand_on(buf) {
+            if self.buffered.hand_on(buf) {
                 return Poll::Ready(Ok(()));
             }
             if self.activity.rejection().is_some() {
@@ -113,7 +111,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
                 return Poll::Ready(Ok(()));
             }
             let whole = self.judge(came);
-            let now = self.held.take_in(came, whole);
+            let now = self.buffered.take_in(came, whole);
             buf.set_filled(before + now);
             if now > 0 {
                 return Poll::Ready(Ok(()));
@@ -137,7 +135,7 @@ impl<I> Wire<I> {
     }
 }
 
-impl Held {
+impl Buffered {
     /// Takes in what came, of which so many bytes are whole; returns how many of them may be handed on without being held.
     fn take_in(&mut self, came: &[u8], whole: usize) -> usize {
         if self.bytes.is_empty() {

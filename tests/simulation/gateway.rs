@@ -16,7 +16,7 @@ use monigate::lookup::{Limits, Lookups, Memory, Purge};
 use monigate::monime::operation::GET_CHECKOUT_SESSION;
 use monigate::monime::{Key, SessionId, SpaceId, Version};
 use monigate::secret::{Keyring, Secret, Source};
-use monigate::server::Head;
+use monigate::server::HeadLimits;
 use monigate::telemetry::Metrics;
 use monigate::upstream::{Gate, Quota, RetryBudget, Settings, Shared, forwards, upstream};
 use tokio::task::JoinSet;
@@ -77,7 +77,7 @@ impl Gateway {
             spaces: spaces().collect(),
             version: versions[0].clone(),
             versions: versions.into(),
-            head: Head::default(),
+            head: HeadLimits::default(),
             body: BodyLimits::default(),
             callers_may_refresh: plan.callers_may_refresh,
             patience: plan.timeouts.total,

@@ -33,7 +33,7 @@ use http_body_util::Empty;
 use monigate::gateway::{Body, BodyLimits, Door, Places, Terms, Writes, gateway};
 use monigate::lookup::{Lifetimes, Limits, Lookups, Memory, StaleIfError, Ttl};
 use monigate::monime::{self, SpaceId};
-use monigate::server::Head;
+use monigate::server::HeadLimits;
 use monigate::telemetry::Metrics;
 use monigate::upstream::{Failure, Fetch, Forwards, Reply};
 use tower::{Service, ServiceExt, service_fn};
@@ -61,7 +61,7 @@ pub(crate) fn terms() -> Terms {
         spaces: vec![SpaceId::parse("spc-1").unwrap()],
         version: versions[0].clone(),
         versions,
-        head: Head::default(),
+        head: HeadLimits::default(),
         body: BodyLimits::default(),
         callers_may_refresh: false,
         patience: Duration::from_secs(10),

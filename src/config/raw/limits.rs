@@ -33,13 +33,13 @@ pub(in crate::config) struct Limits {
     /// The largest body of a write, from 1KiB to 8MiB; as many as `max_in_flight` may be in memory at once.
     #[schemars(extend("default" = "256KiB"))]
     pub(in crate::config) body_size: Size,
-    pub(in crate::config) timeouts: Patience,
+    pub(in crate::config) timeouts: ConnectionTimeouts,
 }
 
 /// How long a connection may take over what.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct Patience {
+pub(in crate::config) struct ConnectionTimeouts {
     /// The TLS handshake.
     #[schemars(extend("default" = "5s"))]
     pub(in crate::config) handshake: String,

@@ -11,7 +11,7 @@ use crate::config::problems::shown;
 use crate::config::raw;
 use crate::config::values::{self, Bounds};
 use crate::gateway::BodyLimits;
-use crate::server::{self, Head, Times};
+use crate::server::{self, HeadLimits, Times};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -54,11 +54,11 @@ impl Rules<'_> {
         })
     }
 
-    fn head(&mut self, raw: &raw::Limits) -> Option<Head> {
+    fn head(&mut self, raw: &raw::Limits) -> Option<HeadLimits> {
         let size = self.size("limits.head_size", &raw.head_size, HEAD_SIZE);
         let fields = self.number("limits.head_fields", raw.head_fields, &HEAD_FIELDS);
         let target = self.size("limits.target_size", &raw.target_size, TARGET_SIZE);
-        let head = Head { size: size?, fields: fields?, target: target? };
+        let head = HeadLimits { size: size?, fields: fields?, target: target? };
         if head.target > head.size {
             let (raw::Size(size), raw::Size(target)) = (&raw.head_size, &raw.target_size);
             let rule = format!("{} is less than limits.target_size, {}", shown(size), shown(target));
@@ -67,7 +67,7 @@ impl Rules<'_> {
         Some(head)
     }
 
-    fn times(&mut self, raw: &raw::Patience) -> Option<Times> {
+    fn times(&mut self, raw: &raw::ConnectionTimeouts) -> Option<Times> {
         let handshake = self.duration("limits.timeouts.handshake", &raw.handshake, STEP);
         let head = self.duration("limits.timeouts.head", &raw.head, STEP);
         let idle = self.duration("limits.timeouts.idle", &raw.idle, IDLE);

@@ -1,7 +1,7 @@
 //! What a listener bears, as it was written and as it fits into the process.
 
 use super::*;
-use crate::server::{Head, Times};
+use crate::server::{HeadLimits, Times};
 
 #[test]
 fn every_limit_is_what_was_written() {
@@ -13,7 +13,7 @@ fn every_limit_is_what_was_written() {
     let s = Duration::from_secs;
     let last_words = Duration::from_millis(500);
     let times = Times { handshake: s(8), head: s(9), idle: s(11), send: s(12), age: s(13), last_words };
-    let head = Head { size: 4096, fields: 5, target: 600 };
+    let head = HeadLimits { size: 4096, fields: 5, target: 600 };
     let server = server::Limits { connections: 2, connections_per_peer: Some(3), head, times };
     let limits = Limits { max_in_flight: 1, server, body: BodyLimits { size: 7168, time: s(10) } };
     assert_eq!(config.unwrap().limits, limits);

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::monime::operation::{self, CHECKOUT_SESSION, GET_CHECKOUT_SESSION, OPERATIONS};
-use crate::server::Head;
+use crate::server::HeadLimits;
 
 /// A path that fits an operation's template.
 fn path(template: &str) -> String {
@@ -181,7 +181,7 @@ async fn a_head_is_read_up_to_100_fields_and_64_kib() {
 #[tokio::test(start_paused = true)]
 async fn how_much_of_a_head_is_read_is_for_the_operator_to_say() {
     let monime = Monime::saying(|key| Said::session(key, "completed"));
-    let gateway = Gateway::on(monime, ttl(), |terms| terms.head = Head { size: 300, fields: 3, target: 30 });
+    let gateway = Gateway::on(monime, ttl(), |terms| terms.head = HeadLimits { size: 300, fields: 3, target: 30 });
     let fields = [("a", ""), ("b", ""), ("c", ""), ("d", "")];
     assert_eq!(gateway.get(&fields[..3]).await.status, 200);
     let filler = "x".repeat(300);

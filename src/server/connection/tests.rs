@@ -30,7 +30,7 @@ fn times() -> Times {
 struct Wire {
     far: DuplexStream,
     task: JoinHandle<()>,
-    mood: Sender<Mood>,
+    state: Sender<ServerState>,
 }
 
 /// A connection whose service answers after `takes`.
@@ -40,16 +40,16 @@ fn wire(takes: Duration) -> Wire {
         sleep(takes).await;
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
     });
-    let (mood, connection) = connection(service, None);
-    Wire { far, task: tokio::spawn(connection.run(near, seat())), mood }
+    let (state, connection) = connection(service, None);
+    Wire { far, task: tokio::spawn(connection.run(near, seat())), state }
 }
 
-fn connection<S: HttpService>(service: S, tls: Option<Tls>) -> (Sender<Mood>, Connection<S>) {
+fn connection<S: HttpService>(service: S, tls: Option<Tls>) -> (Sender<ServerState>, Connection<S>) {
     let rules = Rules::default();
-    let mood = Sender::new(Mood::default());
+    let state = Sender::new(ServerState::default());
     let limits = *rules.limits.borrow();
-    let connection = Connection { service, reject: rules.reject, limits, mood: mood.subscribe(), tls };
-    (mood, connection)
+    let connection = Connection { service, reject: rules.reject, limits, state: state.subscribe(), tls };
+    (state, connection)
 }
 
 fn seat() -> Seat {
@@ -66,7 +66,7 @@ impl Wire {
     }
 
     fn drain(&self) {
-        self.mood.send_modify(|mood| mood.draining = true);
+        self.state.send_modify(|state| state.draining = true);
     }
 
     /// What it still says, and how long it takes until it is closed.
@@ -143,7 +143,7 @@ async fn who_has_asked_is_closed_when_idle_for_long_and_not_before() {
 async fn where_there_is_a_crowd_the_idle_make_room() {
     let mut wire = wire(Duration::ZERO);
     wire.ask().await;
-    wire.mood.send_modify(|mood| mood.crowded = true);
+    wire.state.send_modify(|state| state.crowded = true);
     assert!(is_about(wire.closes_after().await, Duration::from_secs(1)));
 }
 
@@ -201,7 +201,7 @@ async fn who_takes_nothing_of_its_answers_is_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_http_2_connection_is_closed_too() {
-    let Wire { far, task, mood: _mood } = wire(Duration::ZERO);
+    let Wire { far, task, state: _mood } = wire(Duration::ZERO);
     let handshake = hyper::client::conn::http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(far));
     let (mut sender, connection) = handshake.await.unwrap();
     let client = tokio::spawn(connection);
@@ -250,8 +250,8 @@ async fn a_panic_is_an_answer_and_ends_nothing_else() {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"answer"))))
         }
     });
-    let (mood, connection) = connection(service, None);
-    let mut wire = Wire { far, task: tokio::spawn(connection.run(near, seat())), mood };
+    let (state, connection) = connection(service, None);
+    let mut wire = Wire { far, task: tokio::spawn(connection.run(near, seat())), state };
     for path in ["/at-once", "/later"] {
         wire.far.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -319,8 +319,8 @@ async fn a_handshake_that_never_ends_is_given_up() {
             let (mut far, near) = duplex(1024);
             let service =
                 service_fn(|_: Request<Upload>| ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))));
-            let (mood, connection) = connection(service, Some(tls.clone()));
-            mood.send_modify(|mood| mood.draining = drains);
+            let (state, connection) = connection(service, Some(tls.clone()));
+            state.send_modify(|state| state.draining = drains);
             far.write_all(begun).await.unwrap();
             let started = Instant::now();
             connection.run(near, seat()).await;

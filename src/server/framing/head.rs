@@ -9,7 +9,7 @@ use std::str;
 use memchr::memchr2;
 
 use super::request_line::{self, Version};
-use crate::server::limits;
+use crate::server::limits::HeadLimits;
 use crate::server::rejection::Rejection;
 
 /// The most digits of a `Content-Length`: no number of so many overflows.
@@ -40,7 +40,7 @@ pub(super) enum Body {
 
 impl Head {
     /// Judges a line by what came of it.
-    pub(super) fn begin_line(&self, line: &[u8], limits: limits::Head) -> Result<(), Rejection> {
+    pub(super) fn begin_line(&self, line: &[u8], limits: HeadLimits) -> Result<(), Rejection> {
         match self.version {
             None => request_line::begin(line, limits.target),
             // Bounded by the size of the head, and not worth judging twice.
@@ -49,7 +49,7 @@ impl Head {
     }
 
     /// Judges a whole line, its end included. Returns what follows the head, if this line ends it.
-    pub(super) fn end_line(&mut self, line: &[u8], limits: limits::Head) -> Result<Option<Body>, Rejection> {
+    pub(super) fn end_line(&mut self, line: &[u8], limits: HeadLimits) -> Result<Option<Body>, Rejection> {
         let Some(version) = self.version else {
             self.version = Some(request_line::end(line, limits.target)?);
             return Ok(None);
@@ -115,18 +115,19 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
         let breaks_line = memchr2(b'\r', 0, line).is_some();
         return Err(if breaks_line { Rejection::LineEnd } else { Rejection::FieldLine });
     }
-    let mut halves = line.splitn(2, |byte| *byte == b':');
-    match (halves.next(), halves.next()) {
-        (Some(name), Some(value)) if !name.is_empty() && name.iter().all(|byte| is_token(*byte)) => {
-            Ok((name, without_space(value)))
+    match split_once(line, b':') {
+        // No other space than SP and HTAB is left in a field line.
+        Some((name, value)) if !name.is_empty() && name.iter().all(|byte| is_token(*byte)) => {
+            Ok((name, value.trim_ascii()))
         }
         _ => Err(Rejection::FieldLine),
     }
 }
 
-/// A value without the spaces and tabs around it. No other space is left in a field line.
-fn without_space(value: &[u8]) -> &[u8] {
-    value.trim_ascii()
+/// What comes before the first of these bytes, and what after it.
+fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let mut halves = text.splitn(2, |byte| *byte == at);
+    Some((halves.next()?, halves.next()?))
 }
 
 /// The number that a `Content-Length` is.
@@ -145,13 +146,9 @@ fn is_authority(value: &[u8]) -> bool {
         };
         return is_name(host) && is_port(port);
     };
-    let mut halves = ipv6.splitn(2, |byte| *byte == b']');
-    match (halves.next(), halves.next()) {
-        (Some(address), Some(port)) => {
-            str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok()) && is_port(port)
-        }
-        _ => false,
-    }
+    split_once(ipv6, b']').is_some_and(|(address, port)| {
+        str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok()) && is_port(port)
+    })
 }
 
 /// Whether it is the name of a host or an IPv4 address: what a registered name may be, but for the comma, which is what

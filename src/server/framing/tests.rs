@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: limits::Head = limits::Head { size: 1024, fields: 8, target: 64 };
+const LIMITS: HeadLimits = HeadLimits { size: 1024, fields: 8, target: 64 };
 
 /// What became of bytes that were read in pieces.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ struct Fate {
     broken: Option<(Rejection, usize)>,
 }
 
-fn read<'a>(limits: limits::Head, pieces: impl IntoIterator<Item = &'a [u8]>) -> Fate {
+fn read<'a>(limits: HeadLimits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Fate {
     let mut framing = Framing::new(limits);
     let (mut before, mut broken) = (0, None);
     for piece in pieces {
@@ -39,7 +39,7 @@ fn read<'a>(limits: limits::Head, pieces: impl IntoIterator<Item = &'a [u8]>) ->
 }
 
 /// Reads it whole, byte by byte, and cut in two at every place; the fate must be the same.
-fn read_cut_up(limits: limits::Head, bytes: &[u8]) -> Fate {
+fn read_cut_up(limits: HeadLimits, bytes: &[u8]) -> Fate {
     let whole = read(limits, [bytes]);
     let cuts = (1..bytes.len()).map(|at| bytes.split_at(at)).map(|(one, other)| vec![one, other]);
     for pieces in cuts.chain([bytes.chunks(1).collect()]) {
@@ -543,7 +543,7 @@ fn an_endless_head_grows_no_memory() {
         (b"GET /", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
         (b"", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
     ];
-    let limits = limits::Head::default();
+    let limits = HeadLimits::default();
     for (start, again) in endless {
         let mut framing = Framing::new(limits);
         framing.read(start).unwrap();

@@ -17,7 +17,7 @@ use monigate::lookup::{Lifetimes, Limits, Lookups, Memory, StaleIfError, Ttl};
 use monigate::monime::operation::OPERATIONS;
 use monigate::monime::{KNOWN_VERSIONS, Rates, SpaceId, Version};
 use monigate::secret::{Keyring, Secret, Source};
-use monigate::server::Head;
+use monigate::server::HeadLimits;
 use monigate::telemetry::Metrics;
 use monigate::upstream::{Failure, Gate, Quota, RetryBudget, Settings, Shared, Timeouts, forwards, upstream};
 use tower::ServiceExt;
@@ -250,7 +250,7 @@ fn terms(manner: Manner) -> Terms {
         versions: versions.into(),
         callers_may_refresh: true,
         patience: manner.total,
-        head: Head::default(),
+        head: HeadLimits::default(),
         body: BodyLimits::default(),
         places: Places::new(16),
         writes: Writes::default(),

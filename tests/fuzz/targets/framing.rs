@@ -7,10 +7,10 @@
 
 use httparse::{EMPTY_HEADER, Request, Status};
 use libfuzzer_sys::fuzz_target;
-use monigate::server::{Framing, Head, Rejection};
+use monigate::server::{Framing, HeadLimits, Rejection};
 
 /// Small, so that they are met.
-const LIMITS: Head = Head { size: 600, fields: 12, target: 200 };
+const LIMITS: HeadLimits = HeadLimits { size: 600, fields: 12, target: 200 };
 
 fuzz_target!(|data: &[u8]| {
     let Some((length, sent)) = data.split_first() else { return };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::activity::{Activity, Seen};
+use super::activity::{Activity, Snapshot};
 use super::limits::Times;
 use super::rejection::Rejection;
 
@@ -24,7 +24,7 @@ const ABANDONED: usize = 100;
 
 /// What a server wants of its connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Mood {
+pub(super) struct ServerState {
     /// They are to end.
     pub(super) draining: bool,
     /// There are as many as there may be.
@@ -37,12 +37,12 @@ pub(super) enum Event {
     /// Finish what is under way, and take on nothing new after the next.
     Leave,
     /// End, now.
-    Over(Over),
+    Close(CloseReason),
 }
 
 /// Why a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Over {
+pub(super) enum CloseReason {
     #[error("nothing was asked in time")]
     Silent,
     #[error("a request head took too long")]
@@ -61,12 +61,12 @@ pub(super) enum Over {
 
 /// The time limits of one connection.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Watchdog {
     times: Times,
     activity: Arc<Activity>,
-    pub(super) mood: Mood,
-    /// What was seen last, and in what mood.
-    seen: (Seen, Mood),
+    pub(super) state: ServerState,
+    /// What was seen last, and in what state.
+    seen: (Snapshot, ServerState),
     /// Whether it was told to leave just now, so that the timer may be set too late.
     look: bool,
     /// Since when the first head is waited for.
@@ -83,18 +83,18 @@ pub(super) struct Watch {
     leaving_since: Option<Instant>,
 }
 
-// === impl Watch ===
+// === impl Watchdog ===
 
-impl Watch {
+impl Watchdog {
     /// Watches a connection that is ready for its first request at this moment.
-    pub(super) fn new(times: Times, activity: &Arc<Activity>, mood: Mood) -> Self {
+    pub(super) fn new(times: Times, activity: &Arc<Activity>, state: ServerState) -> Self {
         let now = Instant::now();
         let age = times.age.mul_f64(0.9 + 0.2 * fastrand::f64());
         Self {
             times,
             activity: Arc::clone(activity),
-            mood,
-            seen: (Seen::default(), Mood::default()),
+            state,
+            seen: (Snapshot::default(), ServerState::default()),
             look: false,
             ready_since: now,
             idle_since: now,
@@ -130,7 +130,7 @@ impl Watch {
 
     /// Whether anything has changed since it was looked at last.
     fn notices(&mut self) -> bool {
-        let now = (self.activity.seen(), self.mood);
+        let now = (self.activity.snapshot(), self.state);
         if now == self.seen {
             return false;
         }
@@ -149,21 +149,21 @@ impl Watch {
 
     /// What to do at this moment, or when to look again.
     fn judge(&mut self, now: Instant) -> Result<Instant, Event> {
-        let (seen, mood) = self.seen;
+        let (seen, state) = self.seen;
         if seen.shut_out {
-            return Err(Event::Over(Over::ShutOut));
+            return Err(Event::Close(CloseReason::ShutOut));
         }
         if seen.abandoned > ABANDONED && seen.abandoned > seen.ended / 2 {
-            return Err(Event::Over(Over::Abandoned));
+            return Err(Event::Close(CloseReason::Abandoned));
         }
-        if self.leaving_since.is_none() && (mood.draining || now >= self.retires_at) {
+        if self.leaving_since.is_none() && (state.draining || now >= self.retires_at) {
             self.leaving_since = Some(now);
             self.activity.leave();
             self.look = true;
             return Err(Event::Leave);
         }
-        let (over, at) = self.ends(seen, mood);
-        if at <= now { Err(Event::Over(over)) } else { Ok(at.min(self.turns())) }
+        let (over, at) = self.ends(seen, state);
+        if at <= now { Err(Event::Close(over)) } else { Ok(at.min(self.turns())) }
     }
 
     /// When it will be told to leave, or have had its grace.
@@ -172,19 +172,22 @@ impl Watch {
     }
 
     /// What ends it first if nothing more happens, and when.
-    fn ends(&self, seen: Seen, mood: Mood) -> (Over, Instant) {
+    fn ends(&self, seen: Snapshot, state: ServerState) -> (CloseReason, Instant) {
         let times = self.times;
-        let aged = (Over::Aged, self.leaving_since.map_or(self.retires_at + GRACE, |since| since + GRACE));
-        let stalled = self.stalled_since.map(|since| (Over::Stalled, since + times.send));
+        let aged = (CloseReason::Aged, self.leaving_since.map_or(self.retires_at + GRACE, |since| since + GRACE));
+        let stalled = self.stalled_since.map(|since| (CloseReason::Stalled, since + times.send));
         let quiet = (!seen.busy).then(|| {
             let (over, at) = if seen.within_head {
                 // Of a first one, the time it took to begin counts as well.
                 let since = self.head_since.filter(|_| seen.ended > 0).unwrap_or(self.ready_since);
-                (Over::HeadTimedOut, since + times.head)
+                (CloseReason::HeadTimedOut, since + times.head)
             } else if seen.ended == 0 {
-                (Over::Silent, self.ready_since + times.head)
+                (CloseReason::Silent, self.ready_since + times.head)
             } else {
-                (Over::Idle, self.idle_since + if mood.crowded { times.idle.min(IDLE_IN_A_CROWD) } else { times.idle })
+                (
+                    CloseReason::Idle,
+                    self.idle_since + if state.crowded { times.idle.min(IDLE_IN_A_CROWD) } else { times.idle },
+                )
             };
             // A request may be on its way, and would be lost.
             let leaves = self.leaving_since.map(|since| since.max(self.idle_since) + times.last_words);
@@ -194,7 +197,7 @@ impl Watch {
     }
 }
 
-impl Over {
+impl CloseReason {
     /// What a peer is told of it that is still there to hear it.
     pub(super) fn rejection(self) -> Option<Rejection> {
         match self {

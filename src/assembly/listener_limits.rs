@@ -10,14 +10,14 @@ use crate::server::Limits;
 
 /// What each listener bears. Clones are the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Bounds {
+pub(crate) struct ListenerLimits {
     services: watch::Sender<Limits>,
     operators: watch::Sender<Limits>,
 }
 
-// === impl Bounds ===
+// === impl ListenerLimits ===
 
-impl Bounds {
+impl ListenerLimits {
     pub(super) fn of(config: &Config) -> Self {
         let (services, operators) = limits(config);
         Self { services: watch::Sender::new(services), operators: watch::Sender::new(operators) }
@@ -62,7 +62,7 @@ mod tests {
     #[tokio::test]
     async fn a_newer_configuration_reaches_the_listeners_of_before() {
         let parts = Parts::assemble(config("limits.connections=7")).unwrap();
-        let services = parts.bounds.of_services();
+        let services = parts.listener_limits.of_services();
         let newer = parts.reassemble(config("limits.timeouts.idle=7s")).unwrap();
         assert_eq!((services.borrow().connections, services.borrow().times.idle.as_secs()), (16_384, 7));
         drop(parts);
@@ -72,10 +72,10 @@ mod tests {
 
     #[test]
     fn both_listeners_hear_of_other_limits_and_operators_keep_places_of_their_own() {
-        let bounds = Bounds::of(&config("limits.connections=7"));
-        let (services, mut operators) = (bounds.of_services(), bounds.of_operators());
+        let listener_limits = ListenerLimits::of(&config("limits.connections=7"));
+        let (services, mut operators) = (listener_limits.of_services(), listener_limits.of_operators());
         assert_eq!((services.borrow().connections, operators.borrow().connections), (7, 7));
-        bounds.clone().change(&config("limits.connections=5000"));
+        listener_limits.clone().change(&config("limits.connections=5000"));
         assert!(services.has_changed().unwrap() && operators.has_changed().unwrap());
         assert_eq!((services.borrow().connections, operators.borrow_and_update().connections), (5000, 256));
     }

@@ -14,7 +14,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const DROPPED: u64 = 64 * 1024 * 1024;
 
 /// Says the last words, and that there are no more; then waits a moment for the peer to agree.
-pub(super) async fn farewell<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, words: &[u8], peer_is_done: bool) {
+pub(super) async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, words: &[u8], peer_is_done: bool) {
     let all = async {
         io.write_all(words).await?;
         io.shutdown().await?;
