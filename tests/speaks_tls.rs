@@ -174,13 +174,14 @@ async fn a_client_of_tls_1_1_is_told_that_its_version_is_too_old() {
 }
 
 #[tokio::test]
-async fn plain_text_is_hung_up_on_and_harms_nobody() {
+async fn plain_text_is_told_that_tls_is_spoken_here_and_harms_nobody() {
     let served = Served::start().await;
     for text in [get("/", ""), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), "\0".repeat(100)] {
         let mut wire = Wire::connect(&served.address).await;
         wire.send(text).await;
         let said = wire.rest().await;
-        assert!(!String::from_utf8_lossy(&said).contains("HTTP"), "{said:?}");
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(said.starts_with("HTTP/1.1 400 ") && said.contains("https") && !said.contains("nobody"), "{said}");
     }
     assert_eq!(ask(&mut served.wire(None).await).await.unwrap(), "HTTP/1.1 nobody");
 }

@@ -138,10 +138,11 @@ impl<S: HttpService> Connection<S> {
             tokio::select! {
                 biased;
                 ended = http.as_mut() => {
-                    if let Err(error) = ended {
+                    // What is broken off must not look like an end in good order, which over TLS is a message.
+                    return ended.err().map(|error| {
                         tracing::debug!(%error, "a connection ended early");
-                    }
-                    return None;
+                        CloseReason::GivenUp
+                    });
                 }
                 Ok(()) = self.state.changed() => watchdog.state = *self.state.borrow(),
                 event = poll_fn(|cx| watchdog.poll(&mut timer, cx)) => match event {

@@ -55,8 +55,8 @@ pub(super) enum CloseReason {
     Aged,
     #[error("most requests were given up before their answers")]
     Abandoned,
-    #[error("the client's certificate is not accepted any more")]
-    ShutOut,
+    #[error("the library gave it up")]
+    GivenUp,
 }
 
 /// The time limits of one connection.
@@ -150,13 +150,10 @@ impl Watchdog {
     /// What to do at this moment, or when to look again.
     fn judge(&mut self, now: Instant) -> Result<Instant, Event> {
         let (seen, state) = self.seen;
-        if seen.shut_out {
-            return Err(Event::Close(CloseReason::ShutOut));
-        }
         if seen.abandoned > ABANDONED && seen.abandoned > seen.ended / 2 {
             return Err(Event::Close(CloseReason::Abandoned));
         }
-        if self.leaving_since.is_none() && (state.draining || now >= self.retires_at) {
+        if self.leaving_since.is_none() && (state.draining || seen.shut_out || now >= self.retires_at) {
             self.leaving_since = Some(now);
             self.activity.leave();
             self.look = true;
@@ -202,7 +199,7 @@ impl CloseReason {
     pub(super) fn rejection(self) -> Option<Rejection> {
         match self {
             Self::HeadTimedOut => Some(Rejection::HeadTimedOut),
-            Self::Silent | Self::Idle | Self::Stalled | Self::Aged | Self::Abandoned | Self::ShutOut => None,
+            Self::Silent | Self::Idle | Self::Stalled | Self::Aged | Self::Abandoned | Self::GivenUp => None,
         }
     }
 }
