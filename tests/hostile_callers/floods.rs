@@ -82,6 +82,31 @@ async fn asking_and_taking_it_back_over_and_over_ends_the_connection() {
     }
 }
 
+/// Each is taken back only once it is under way, so that there are never many for the library to count.
+#[tokio::test]
+async fn leaving_what_is_under_way_over_and_over_ends_the_connection() {
+    const AT_A_TIME: usize = 10;
+    for way in HTTP2 {
+        let monime = Upstream::playing(vec![Step::Gate]).await;
+        let ground = Ground::before(way, &monime.base_url).await;
+        let mut peer = ground.place.peer().await;
+        let streams: Vec<u32> = streams().take(FEW).collect();
+        let mut ended = false;
+        for (round, streams) in streams.chunks(AT_A_TIME).enumerate() {
+            for stream in streams {
+                peer.ask(*stream, &ground.fresh()).await;
+            }
+            tokio::select! {
+                () = monime.hears((round + 1) * AT_A_TIME) => {}
+                _ = peer.end() => { ended = true; break; }
+            }
+            let resets: Vec<u8> = streams.iter().flat_map(|stream| reset(*stream)).collect();
+            peer.send(&resets).await;
+        }
+        assert!(ended, "{way:?}: it went on and on");
+    }
+}
+
 #[tokio::test]
 async fn making_the_gateway_reset_streams_over_and_over_ends_the_connection() {
     let overflow = |stream| frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes());

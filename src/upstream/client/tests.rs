@@ -199,16 +199,16 @@ async fn a_request_that_was_handed_back_unsent_is_not_sent_again_in_secret() {
 }
 
 /// A client whose connections are used for so long, for a listener of its own.
-async fn renewed_every(max_age: Duration) -> (Client, TcpListener) {
+async fn wire() -> (Wire, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let wire = Wire { origin, ca_pem: None, connect: Duration::from_secs(10), proxy: None };
-    (Client::renewed_every(max_age, &wire).unwrap(), listener)
+    (Wire { origin, ca_pem: None, connect: Duration::from_secs(10), proxy: None }, listener)
 }
 
 #[tokio::test]
 async fn a_connection_is_used_again_until_it_is_old_and_then_closed_however_busy_it_is() {
-    let (client, listener) = renewed_every(POOL_AGE).await;
+    let (wire, listener) = wire().await;
+    let client = Client::new(&wire).unwrap();
     let served = async {
         let mut socket = listener.accept().await.unwrap().0;
         for _ in 0..3 {
@@ -222,17 +222,18 @@ async fn a_connection_is_used_again_until_it_is_old_and_then_closed_however_busy
         }
     };
     let (mut socket, ()) = tokio::join!(served, asked);
-    // As if that long had passed.
-    client.pools.current.lock().unwrap().1 -= POOL_AGE;
+    // As if five minutes had passed.
+    client.pools.current.lock().unwrap().1 -= Duration::from_secs(300);
     let served = async { answers(&mut listener.accept().await.unwrap().0).await };
-    let (answer, ()) = tokio::join!(ask(&client), served);
+    let closed = async { assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "the old one is closed") };
+    let (answer, (), ()) = tokio::join!(ask(&client), served, closed);
     assert_eq!(answer.unwrap(), "{}");
-    assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "the old one is closed");
 }
 
 #[tokio::test]
 async fn what_is_under_way_over_an_old_connection_is_finished_there() {
-    let (client, listener) = renewed_every(Duration::ZERO).await;
+    let (wire, listener) = wire().await;
+    let client = Client::renewed_every(Duration::ZERO, &wire).unwrap();
     let begun = async {
         let mut socket = listener.accept().await.unwrap().0;
         heard(&mut socket).await;
