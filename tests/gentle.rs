@@ -305,35 +305,41 @@ async fn reads(gateway: &Gateway, series: &str, expected: impl Fn(f64) -> bool) 
 async fn who_leaves_gives_its_place_to_those_behind() {
     /// Turns at 0, 1.05, 2.1, 3.15 and 4.2 s: a sixth row would come too late for its answers.
     const LINE: usize = 25;
+    /// What leaves 4.25 s to wait: enough for the fifth row, and the sixth is a second too late for it.
+    const PATIENCE: &str = "monime.timeouts.attempt=5.75s";
     let monime = Monime::start(TEST, Limits::TEST);
-    let gateway = Gateway::run_as(TEST, &monime.base_url, &[QUIET]).await;
+    let gateway = Gateway::run_as(TEST, &monime.base_url, &[QUIET, PATIENCE]).await;
     let sessions = monime.sessions(LINE + 1);
+    let stands = async |many: usize| {
+        let stood = |waiting| waiting as usize + monime.record().all().count() == many;
+        reads(&gateway, "monigate_budget_waiting", stood).await;
+    };
     let mut line = Vec::new();
-    for id in &sessions[..LINE] {
-        let mut wire = Wire::connect(&gateway.address).await;
-        wire.send(get(&path(id), "")).await;
-        line.push((id, wire));
-        // One after the other, so that they stand in this order.
-        let has_come = |waiting| waiting as usize + monime.record().all().count() == line.len();
-        reads(&gateway, "monigate_budget_waiting", has_come).await;
+    for row in sessions[..LINE].chunks(5) {
+        for id in row {
+            let mut wire = Wire::connect(&gateway.address).await;
+            wire.send(get(&path(id), "")).await;
+            line.push((id, wire));
+        }
+        // One row after the other, so that it is known who stands where.
+        stands(line.len()).await;
     }
-    reads(&gateway, "monigate_budget_waiting", |waiting| waiting == 20.0).await;
     let late = ask(&gateway.address, &get(&path(&sessions[LINE]), "")).await;
     assert_eq!(late.failure(), (429, "gateway_budget_exhausted".to_owned()));
 
     // Those of the third row and of the fourth, whose turns are far off still.
     line.drain(10..20).for_each(drop);
-    reads(&gateway, "monigate_budget_waiting", |waiting| waiting <= 10.0).await;
+    stands(LINE - 10).await;
     let newcomer = ask(&gateway.address, &get(&path(&sessions[LINE]), "")).await;
     assert_eq!(newcomer.session(), "pending");
     for (_, wire) in &mut line {
         assert_eq!(wire.answer().await.unwrap().session(), "pending");
     }
+    assert_eq!(monime.sandbox.seen().throttled, 0);
     let moments: Vec<_> = monime.record().all().map(|asked| asked.at).collect();
     // Three rows and the newcomer, where there were five.
     assert_eq!(moments.len(), 16, "{moments:?}");
     assert!(moments[14] < Duration::from_millis(2600) && moments[15] < secs(4), "{moments:?}");
-    assert_eq!(monime.sandbox.seen().throttled, 0);
 }
 
 #[tokio::test]

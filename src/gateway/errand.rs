@@ -46,6 +46,8 @@ pub(super) struct Errand<'a> {
     pub(super) carried: Carried,
     /// How long the caller waits, if it says so.
     pub(super) patience: Option<Duration>,
+    /// Whether the caller can tell the end of a body without a length from one that broke off: HTTP/1.0 cannot.
+    pub(super) sees_ends: bool,
 }
 
 /// Who runs errands. Clones are the same.
@@ -68,6 +70,7 @@ pub(super) struct Order {
     line: Line,
     caller: Arc<Caller>,
     patience: Option<Duration>,
+    sees_ends: bool,
     id: RequestId,
 }
 
@@ -76,7 +79,7 @@ pub(super) struct Order {
 impl Errand<'_> {
     /// What of it outlives the request, whose target this is.
     pub(super) fn order(self, target: &Uri, id: RequestId) -> Order {
-        let Self { operation, caller, space, version, carried, patience } = self;
+        let Self { operation, caller, space, version, carried, patience, sees_ends } = self;
         let (target, line) = (target.path_and_query().cloned(), Line::of(caller.name()));
         let forward = Forward {
             operation,
@@ -88,7 +91,7 @@ impl Errand<'_> {
             body: Bytes::new(),
             waiting: Waiting::on_behalf_of(Interest::of(line.clone())),
         };
-        Order { forward, line, caller: Arc::clone(caller), patience, id }
+        Order { forward, line, caller: Arc::clone(caller), patience, sees_ends, id }
     }
 }
 
@@ -114,12 +117,13 @@ impl Errands {
     }
 
     async fn read(self, order: Order) -> Result<Served, Kind> {
-        let Order { forward, line, patience, .. } = order;
+        let Order { forward, line, patience, sees_ends, .. } = order;
         let (operation, deadline) = (forward.operation, forward.waiting.began + self.patience);
         let place = self.places.take(&line).ok_or(Kind::Overloaded)?;
         let answered = timeout(patience.unwrap_or(self.patience), self.forwards.oneshot(forward)).await;
         let answer = answered.map_err(|_| Kind::OutOfPatience)?.map_err(failed)?;
-        if !answer.status().is_success() {
+        let shows_its_end = sees_ends || answer.body().size_hint().exact().is_some();
+        if !answer.status().is_success() || !shows_its_end {
             // An error is short, and only its last byte shows whether it is Monime's own word.
             return own(operation, answer::whole(answer).await.map_err(failed)?).map_err(Kind::Unanswered);
         }

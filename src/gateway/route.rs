@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, Version as HttpVersion};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -196,7 +196,8 @@ fn errand<'a, B: Body>(
     let (space, version) = (space(headers, rights)?, version(headers, terms)?);
     // What a write takes is bounded where it is sent.
     let most = if operation.writes() { Duration::MAX } else { terms.patience };
-    Ok(Errand { operation, caller, space, version, carried, patience: patience(headers, most)? })
+    let (patience, sees_ends) = (patience(headers, most)?, request.version() >= HttpVersion::HTTP_11);
+    Ok(Errand { operation, caller, space, version, carried, patience, sees_ends })
 }
 
 fn no_body<B: Body>(request: &Request<B>) -> Result<(), Refused> {

@@ -137,7 +137,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = match this.stage.project() {
-            StageNow::ShutOut => return Poll::Ready(Err(NoLongerAccepted)),
+            StageNow::ShutOut => {
+                // Not one who left: what was asked before is not to suffer for it.
+                if let Some(exchange) = this.exchange {
+                    exchange.under_way.answered();
+                }
+                return Poll::Ready(Err(NoLongerAccepted));
+            }
             StageNow::TurnedAway { why } => Err(*why),
             // What is left of a service that panicked is never asked again, only dropped.
             StageNow::Asked { answer } => match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {

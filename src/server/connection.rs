@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use hyper::server::conn::{http1 as hyper1, http2 as hyper2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
@@ -19,7 +18,7 @@ use super::call::Calls;
 use super::crowd::Seat;
 use super::framing::Framing;
 use super::limits::Limits;
-use super::linger::linger;
+use super::linger::{Ending, Sever, linger};
 use super::rejection::{Reject, Rejection};
 use super::replay::{Protocol, Replay};
 use super::tls::{Client, Tls};
@@ -49,7 +48,7 @@ impl<S: HttpService> Connection<S> {
     /// Serves `io` to its end, and has its `seat` as long.
     pub(super) async fn run<I>(mut self, io: I, seat: Seat)
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: Sever + Send + 'static,
     {
         // For its drop, however this ends.
         let _seat = seat;
@@ -59,7 +58,7 @@ impl<S: HttpService> Connection<S> {
         match self.in_time(handshake, io.is_tls()).await {
             Some(Ok(true)) => {}
             Some(Ok(false)) if !io.is_silent() => {
-                return linger(io, &self.last_words(Rejection::PlainHttp), false).await;
+                return linger(io, Ending::Whole(self.last_words(Rejection::PlainHttp)), false).await;
             }
             Some(Ok(false) | Err(_)) | None => return tracing::debug!("nothing was said before a TLS handshake"),
         }
@@ -78,7 +77,7 @@ impl<S: HttpService> Connection<S> {
 
     async fn speak_http<I>(mut self, io: I, client: Option<Client>)
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: Sever + Send + 'static,
     {
         let mut io = Replay::new(io);
         let activity = Arc::new(Activity::default());
@@ -112,23 +111,26 @@ impl<S: HttpService> Connection<S> {
                 self.attend(pin!(http), watchdog).await
             }
         };
-        if let (Some(words), Some(io)) = (self.owed(over, protocol, activity), lent.back()) {
-            linger(io, &words, activity.is_peer_done()).await;
+        if let (Some(ending), Some(io)) = (self.ending(over, protocol, activity), lent.back()) {
+            linger(io, ending, activity.is_peer_done()).await;
         }
     }
 
-    /// What is still to be said, which may be nothing; none if nothing was asked that is owed an end in good order.
-    fn owed(&self, over: Option<CloseReason>, protocol: Protocol, activity: &Activity) -> Option<Vec<u8>> {
+    /// How it ends; none if nobody is owed an end to wait for.
+    fn ending(&self, over: Option<CloseReason>, protocol: Protocol, activity: &Activity) -> Option<Ending> {
         let said = activity.rejection().or(over.and_then(CloseReason::rejection));
-        if over.is_some() && said.is_none() {
-            return None;
+        // HTTP/2 shows in its frames what of an answer is missing, HTTP/1 maybe only by how its connection ends.
+        let is_broken = protocol == Protocol::Http1 && !activity.is_all_told();
+        if over.is_some() && (is_broken || said.is_none()) {
+            let order = if protocol == Protocol::Http1 { Ending::Broken } else { Ending::Whole(Vec::new()) };
+            return (over == Some(CloseReason::GivenUp)).then_some(order);
         }
         // Not into the middle of an answer, and not behind one that said it is the last.
         let is_owed = over.is_some() || activity.has_met_rejection();
         let can_say = protocol == Protocol::Http1 && activity.is_all_told() && is_owed;
         // A request whose body breaks has its answer from the service, which found that the body ends too soon.
         let words = said.filter(|why| can_say && *why != Rejection::Chunk).map(|why| self.last_words(why));
-        Some(words.unwrap_or_default())
+        Some(Ending::Whole(words.unwrap_or_default()))
     }
 
     /// Until the library is done with it, or its time is over.

@@ -36,6 +36,10 @@ impl<I> Replay<I> {
         Self { io, looked_at: [0; PREFACE.len()], length: 0, replayed: 0 }
     }
 
+    pub(super) fn get_mut(&mut self) -> &mut I {
+        &mut self.io
+    }
+
     /// Whether anything came yet.
     pub(super) fn is_silent(&self) -> bool {
         self.length == 0

@@ -127,6 +127,44 @@ async fn an_answer_that_monime_breaks_off_breaks_off() {
     }
 }
 
+/// HTTP/1.0 ends a body without a length with its connection, whether it is whole or not.
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_failure_for_who_could_not_see_it_break() {
+    for (end, is_whole) in [(Step::Send(ending()), true), (Step::Close, false), (Step::Reset, false)] {
+        let upstream = Upstream::playing(vec![Step::Send(begun()), end]).await;
+        let shop = Shop::before(&upstream.base_url, &[]).await;
+        let old = shop.request("GET", "/v1/banks", "", "").replace("HTTP/1.1", "HTTP/1.0");
+        let answer = shop.send(&old).await;
+        if is_whole {
+            let text = answer.text();
+            assert!(answer.status == 200 && text.starts_with(FIRST) && text.ends_with("last-piece"), "{answer:?}");
+            assert_eq!(answer.header("content-length"), Some(&*text.len().to_string()));
+        } else {
+            assert!(answer.status == 502 && answer.failure().1.starts_with("gateway_upstream_"), "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whole_answers_arrive_before_one_that_breaks_off_whatever_was_asked_behind_it() {
+    let upstream = Upstream::start(|_, request| match request.starts_with("GET /v1/banks") {
+        true => vec![Step::Send(begun()), Step::Close],
+        false => vec![Step::Send([begun(), ending()].concat())],
+    })
+    .await;
+    let shop = Shop::before(&upstream.base_url, &[]).await;
+    let [whole, broken] = ["/v1/countries", "/v1/banks"].map(|path| shop.request("GET", path, "", ""));
+    let wire = shop.sent(&[whole.repeat(20), broken, whole.repeat(200)].concat()).await;
+    upstream.is_left_by(1).await;
+    // So that it is over long before anyone reads.
+    for _ in 0..50 {
+        shop.gateway.operator("/metrics").await;
+    }
+    let rest = String::from_utf8(wire.rest().await).unwrap();
+    assert_eq!(rest.matches("last-piece\r\n0\r\n\r\n").count(), 20, "{} bytes", rest.len());
+    assert!(rest.matches("HTTP/1.1 200").count() == 21 && !rest.ends_with("0\r\n\r\n"));
+}
+
 #[tokio::test]
 async fn who_waits_no_longer_than_it_said_is_told_so() {
     let upstream = Upstream::playing(vec![Step::Gate]).await;

@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use crate::monime::{self, Flaw, envelope};
 use crate::upstream::{Failure, Forwarded, Unreadable};
 
-/// The longest answer that is read whole: to a write, and one that tells of an error.
+/// The longest answer that is read whole: to a write, one that tells of an error, and one whose caller could not tell
+/// whether it is whole.
 const MAX_WHOLE: usize = 1024 * 1024;
 
 /// An answer to its last byte.

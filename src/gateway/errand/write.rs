@@ -83,7 +83,7 @@ impl Errands {
     where
         B: HttpBody<Data: Send, Error: Into<BoxError>> + Send,
     {
-        let Order { mut forward, line, caller, patience, id } = order;
+        let Order { mut forward, line, caller, patience, id, .. } = order;
         let asked = Asked {
             caller: Some(caller.name().as_ref()),
             operation: forward.operation.id,

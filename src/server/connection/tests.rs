@@ -2,14 +2,21 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Request, Response};
-use http_body_util::{Empty, Full};
+use http_body::Frame;
+use http_body_util::{Empty, Full, StreamBody};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 use tower::service_fn;
 
 use super::*;
@@ -304,8 +311,8 @@ async fn what_is_refused_is_told_after_every_answer_before_it_and_nothing_behind
     assert!(said.contains("connection: close"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_handshake_that_never_ends_is_given_up() {
+/// TLS with a certificate of its own, and a client that trusts it.
+fn tls() -> (Tls, TlsConnector) {
     let folder = tempfile::tempdir().unwrap();
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let [certificate, key] = ["server.pem", "server.key"].map(|name| folder.path().join(name));
@@ -313,7 +320,40 @@ async fn a_handshake_that_never_ends_is_given_up() {
     std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
     let files =
         Files { certificate, key, client_ca: None, client_auth: ClientAuth::Optional, allow_world_readable: true };
-    let tls = Tls::new(files).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(pair.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let client = client.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    (Tls::new(files).unwrap(), Arc::new(client.with_no_client_auth()).into())
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_does_not_end_in_good_order_whatever_comes_behind_its_request() {
+    let (tls, client) = tls();
+    for version in ["1.0", "1.1"] {
+        for behind in ["", "\r\n", "GET / HTTP/1.1\r\nHost: a\n\r\n"] {
+            let (far, near) = duplex(64 * 1024);
+            let service = service_fn(|_: Request<Upload>| {
+                let pieces = [Ok(Frame::data(Bytes::from_static(b"piece"))), Err("broken")];
+                ready(Ok::<_, Infallible>(Response::new(StreamBody::new(stream::iter(pieces)))))
+            });
+            let (_mood, connection) = connection(service, Some(tls.clone()));
+            let task = tokio::spawn(connection.run(near, seat()));
+            let mut far = client.connect("localhost".try_into().unwrap(), far).await.unwrap();
+            far.write_all(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n{behind}").as_bytes()).await.unwrap();
+            let mut said = Vec::new();
+            let end = far.read_to_end(&mut said).await.map_err(|error| error.kind());
+            assert_eq!(end, Err(io::ErrorKind::UnexpectedEof), "HTTP/{version}, {behind:?}: no close_notify");
+            assert!(String::from_utf8(said).unwrap().matches("HTTP/1").count() <= 1, "nothing is said behind it");
+            drop(far);
+            task.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_never_ends_is_given_up() {
+    let (tls, _) = tls();
     for (drains, after) in [(false, times().handshake), (true, times().last_words)] {
         for begun in [&b""[..], &[22], &[22, 3, 1]] {
             let (mut far, near) = duplex(1024);
@@ -337,6 +377,52 @@ async fn an_answer_to_a_body_that_nobody_reads_says_that_it_is_the_last() {
     assert!(said.contains("connection: close") && said.ends_with("answer"), "{said}");
 }
 
+/// A request over HTTP/2 from who lets so much of each answer come: the preface, settings and a window for the
+/// connection, then `GET /` in HPACK's static table, with an authority.
+fn asked_over_http_2(window: u32) -> Vec<u8> {
+    let settings = [&b"\0\0\x06\x04\0\0\0\0\0\0\x04"[..], &window.to_be_bytes()].concat();
+    let wider = b"\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0";
+    let request = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
+    [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, wider, request].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_answer_that_is_not_taken_no_more_is_made_than_a_buffer_holds() {
+    const ROOM: usize = 1024;
+    let (mut far, near) = duplex(ROOM);
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let service = service_fn(move |_: Request<Upload>| {
+        let count = Arc::clone(&count);
+        let endless = stream::repeat_with(move || {
+            count.fetch_add(ROOM, Relaxed);
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; ROOM])))
+        });
+        ready(Ok::<_, Infallible>(Response::new(StreamBody::new(endless))))
+    });
+    let (_mood, connection) = connection(service, None);
+    let task = tokio::spawn(connection.run(near, seat()));
+    far.write_all(&asked_over_http_2(i32::MAX as u32)).await.unwrap();
+    sleep(times().send / 2).await;
+    let made = made.load(Relaxed);
+    // What the library has, what it writes, and what is in the wire.
+    assert!((ROOM..=128 * 1024).contains(&made), "{made} bytes");
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_say_that_it_lives_is_not_waited_for() {
+    let Wire { mut far, task, state: _mood } = wire(Duration::from_secs(600));
+    far.write_all(&asked_over_http_2(0)).await.unwrap();
+    let (started, mut said) = (Instant::now(), Vec::new());
+    far.read_to_end(&mut said).await.unwrap();
+    let took = started.elapsed();
+    // A ping, its time to be answered, and a second in which to hear why.
+    assert!((25..=27).contains(&took.as_secs()), "{took:?}");
+    drop(far);
+    task.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn pings_do_not_pass_for_taking_an_answer() {
     let (far, near) = duplex(64 * 1024);
@@ -346,10 +432,7 @@ async fn pings_do_not_pass_for_taking_an_answer() {
     let (_mood, connection) = connection(service, None);
     let task = tokio::spawn(connection.run(near, seat()));
     let (mut reads, mut says) = tokio::io::split(far);
-    // No window for answers; then GET / in HPACK's static table, with an authority.
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
-    let request = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
-    says.write_all(&[&greeting[..], request].concat()).await.unwrap();
+    says.write_all(&asked_over_http_2(0)).await.unwrap();
     let started = Instant::now();
     // And the answer to the library's own, which always says the same.
     let pong = b"\0\0\x08\x06\x01\0\0\0\0\x3b\x7c\xdb\x7a\x0b\x87\x16\xb4";
