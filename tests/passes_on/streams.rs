@@ -27,6 +27,14 @@ fn ending() -> Vec<u8> {
     format!("{}0\r\n\r\n", chunk("last-piece")).into_bytes()
 }
 
+/// A connection whose kernel keeps little of what is not read.
+async fn slow_reader(shop: &Shop) -> Wire {
+    let Address::Tcp(address) = shop.gateway.address.clone() else { panic!("a TCP address") };
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    Wire::over(socket.connect(address).await.unwrap())
+}
+
 async fn is_free(shop: &Shop) {
     eventually("the place is free", async || {
         (shop.ask("GET", "/v1/countries", "", "").await.status == 200).then_some(())
@@ -98,10 +106,7 @@ async fn who_does_not_read_on_loses_its_place_at_the_deadline() {
     // Long enough for everything to fill up first.
     let times = ["limits.max_in_flight=1", "monime.timeouts.attempt=2s", "monime.timeouts.total=2s"];
     let shop = Shop::before(&upstream.base_url, &times).await;
-    let Address::Tcp(address) = shop.gateway.address.clone() else { panic!("a TCP address") };
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut wire = Wire::over(socket.connect(address).await.unwrap());
+    let mut wire = slow_reader(&shop).await;
     wire.send(shop.request("GET", "/v1/banks", "", "")).await;
     upstream.hears(1).await;
     is_free(&shop).await;
@@ -147,14 +152,17 @@ async fn an_answer_that_breaks_off_is_a_failure_for_who_could_not_see_it_break()
 
 #[tokio::test]
 async fn whole_answers_arrive_before_one_that_breaks_off_whatever_was_asked_behind_it() {
-    let upstream = Upstream::start(|_, request| match request.starts_with("GET /v1/banks") {
+    // More than its own buffer holds of what it does not read, and less than the gateway's.
+    let filler = chunk(&"f".repeat(10 * 1024));
+    let upstream = Upstream::start(move |_, request| match request.starts_with("GET /v1/banks") {
         true => vec![Step::Send(begun()), Step::Close],
-        false => vec![Step::Send([begun(), ending()].concat())],
+        false => vec![Step::Send([begun(), filler.clone().into_bytes(), ending()].concat())],
     })
     .await;
     let shop = Shop::before(&upstream.base_url, &[]).await;
     let [whole, broken] = ["/v1/countries", "/v1/banks"].map(|path| shop.request("GET", path, "", ""));
-    let wire = shop.sent(&[whole.repeat(20), broken, whole.repeat(200)].concat()).await;
+    let mut wire = slow_reader(&shop).await;
+    wire.send([whole.repeat(20), broken, whole.repeat(200)].concat()).await;
     upstream.is_left_by(1).await;
     // So that it is over long before anyone reads.
     for _ in 0..50 {

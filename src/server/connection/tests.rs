@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{Empty, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -375,6 +375,31 @@ async fn an_answer_to_a_body_that_nobody_reads_says_that_it_is_the_last() {
     wire.far.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await.unwrap();
     let (said, _) = wire.ends().await;
     assert!(said.contains("connection: close") && said.ends_with("answer"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_a_long_answer_slowly_over_http_2_gets_all_of_it() {
+    const SIZE: usize = 1 << 20;
+    let (far, near) = duplex(16 * 1024);
+    let service = service_fn(|_: Request<Upload>| {
+        ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(&[b'x'; SIZE])))))
+    });
+    let (_mood, connection) = connection(service, None);
+    let task = tokio::spawn(connection.run(near, seat()));
+    let (mut sender, client) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(far)).await.unwrap();
+    let client = tokio::spawn(client);
+    let request = Request::builder().uri("http://a/").body(Empty::<Bytes>::new()).unwrap();
+    let mut body = sender.send_request(request).await.unwrap().into_body();
+    let (started, mut taken) = (Instant::now(), 0);
+    while let Some(frame) = body.frame().await {
+        taken += frame.unwrap().into_data().unwrap().len();
+        sleep(times().send / 20).await;
+    }
+    assert!(taken == SIZE && started.elapsed() > times().send * 2, "{taken} bytes in {:?}", started.elapsed());
+    drop(sender);
+    task.await.unwrap();
+    let _ = client.await.unwrap();
 }
 
 /// A request over HTTP/2 from who lets so much of each answer come: the preface, settings and a window for the
