@@ -386,8 +386,9 @@ async fn who_takes_a_long_answer_slowly_over_http_2_gets_all_of_it() {
     });
     let (_mood, connection) = connection(service, None);
     let task = tokio::spawn(connection.run(near, seat()));
-    let (mut sender, client) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(far)).await.unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(32 * 1024).initial_connection_window_size(64 * 1024);
+    let (mut sender, client) = builder.handshake(TokioIo::new(far)).await.unwrap();
     let client = tokio::spawn(client);
     let request = Request::builder().uri("http://a/").body(Empty::<Bytes>::new()).unwrap();
     let mut body = sender.send_request(request).await.unwrap().into_body();
