@@ -100,10 +100,10 @@ where
         &self.shared.memory
     }
 
-    /// The kept answer, if it is fresh. Allocates nothing and waits for nobody.
+    /// The kept answer, if it is fresh at this moment. Allocates nothing and waits for nobody.
     #[must_use]
-    pub fn recall(&self, key: KeyRef<'_>) -> Option<Arc<Answer>> {
-        self.shared.memory.inner().store.fresh(key, Instant::now())
+    pub fn recall(&self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Answer>> {
+        self.shared.memory.inner().store.fresh(key, now)
     }
 
     /// The kept answer, fresh or stale: for a caller who would otherwise be told that Monime failed.

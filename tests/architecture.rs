@@ -128,6 +128,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("httpdate", &["upstream"]),
     ("humantime", &["config", "sandbox", "cli"]),
+    ("itoa", &["gateway"]),
     // The process's own limits.
     ("rustix", &["cli"]),
     ("schemars", &["config"]),

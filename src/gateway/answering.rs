@@ -3,9 +3,7 @@
 //! Owns what depends on the caller and the moment: `Age`, `Cache-Status`, `Monigate-Poll-After`, 304. Everything else
 //! was written when the answer was judged, and is only copied.
 
-use std::io::Write as _;
-
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
@@ -22,26 +20,25 @@ use crate::telemetry::Outcome;
 const POLL_AFTER: HeaderName = HeaderName::from_static("monigate-poll-after");
 
 /// A fresh answer from memory.
-pub(super) fn hit(answer: &Answer, request: &HeaderMap) -> Served {
-    let now = Instant::now();
+pub(super) fn hit(answer: &Answer, request: &HeaderMap, now: Instant) -> Served {
     let mut response = response(answer, request);
     let headers = response.headers_mut();
-    headers.insert(AGE, text(format_args!("{}", answer.age(now))));
-    headers.insert(CACHE_STATUS, text(format_args!("monigate; hit; ttl={}", answer.ttl(now))));
+    headers.insert(AGE, HeaderValue::from(answer.age(now)));
+    headers.insert(CACHE_STATUS, from_memory(answer.ttl(now), b""));
     served(response, Outcome::Hit)
 }
 
 /// What a flight brought.
 pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: impl FnOnce() -> PollAfter) -> Served {
-    if told.outcome == Outcome::Hit {
-        return hit(&told.answer, request);
-    }
     let now = Instant::now();
+    if told.outcome == Outcome::Hit {
+        return hit(&told.answer, request, now);
+    }
     let mut response = response(&told.answer, request);
     let headers = response.headers_mut();
     if told.outcome == Outcome::Stale {
-        headers.insert(AGE, text(format_args!("{}", told.answer.age(now))));
-        headers.insert(CACHE_STATUS, text(format_args!("monigate; hit; ttl={}; detail=stale", told.answer.ttl(now))));
+        headers.insert(AGE, HeaderValue::from(told.answer.age(now)));
+        headers.insert(CACHE_STATUS, from_memory(told.answer.ttl(now), b"; detail=stale"));
     } else {
         headers.remove(AGE);
         headers.insert(CACHE_STATUS, HeaderValue::from_static(forwarded(told)));
@@ -87,13 +84,11 @@ fn forwarded(told: &Told) -> &'static str {
     }
 }
 
-/// A header value of a few words and numbers, written without a detour over the heap.
-fn text(words: std::fmt::Arguments<'_>) -> HeaderValue {
-    let mut buffer = [0_u8; 64];
-    let mut rest = buffer.as_mut_slice();
-    // The longest value here has 53 bytes; were it ever cut off, it would still be a value.
-    let _ = rest.write_fmt(words);
-    let unused = rest.len();
-    let written = buffer.get(..buffer.len() - unused).unwrap_or_default();
-    HeaderValue::from_bytes(written).unwrap_or(HeaderValue::from_static("monigate"))
+/// `Cache-Status` of an answer from memory, and what else there is to say of it.
+fn from_memory(ttl: i64, detail: &[u8]) -> HeaderValue {
+    let mut number = itoa::Buffer::new();
+    let words = [b"monigate; hit; ttl=", number.format(ttl).as_bytes(), detail];
+    let mut text = BytesMut::with_capacity(words.iter().map(|word| word.len()).sum());
+    words.iter().for_each(|word| text.extend_from_slice(word));
+    HeaderValue::from_maybe_shared(text.freeze()).unwrap_or(HeaderValue::from_static("monigate"))
 }

@@ -2,11 +2,11 @@
 //!
 //! Refuses to decide what an unproved caller is told: it travels on as such, so that what is told is measured too.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Request};
+use tokio::time::Instant;
 
 use super::route::Refused;
 use crate::caller::{Caller, Callers, certificate_names, is_misplaced};
@@ -18,6 +18,8 @@ pub(super) struct Arrival<B> {
     pub(super) request: Request<B>,
     pub(super) caller: Who,
     pub(super) id: RequestId,
+    /// When its head was here.
+    pub(super) came_at: Instant,
     /// What it is for, as far as its head says.
     pub(super) operation: &'static str,
 }
@@ -66,13 +68,13 @@ impl RequestId {
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let is_key = |id: &[u8]| std::str::from_utf8(id).is_ok_and(is_misplaced);
         let usable = |id: &&[u8]| (1..=Self::MAX).contains(&id.len()) && id.iter().all(allowed) && !is_key(id);
-        // Either fits, so writing cannot fail.
-        let mut rest = id.text.as_mut_slice();
-        let _ = match headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes).filter(usable) {
-            Some(own) => rest.write_all(own),
-            None => write!(rest, "{:016x}", fastrand::u64(..)),
-        };
-        id.length = Self::MAX - rest.len();
+        let drawn = fastrand::u64(..).to_be_bytes().map(hex);
+        let text = headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes).filter(usable);
+        let text = text.unwrap_or(drawn.as_flattened());
+        for (to, from) in id.text.iter_mut().zip(text) {
+            *to = *from;
+        }
+        id.length = text.len();
         id
     }
 
@@ -83,4 +85,9 @@ impl RequestId {
     pub(super) fn header(&self) -> HeaderValue {
         HeaderValue::from_str(self.as_str()).unwrap_or(HeaderValue::from_static("-"))
     }
+}
+
+/// The two digits of a byte.
+fn hex(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 })
 }

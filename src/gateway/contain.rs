@@ -97,7 +97,7 @@ mod tests {
     fn arrival() -> Arrival<()> {
         let request = Request::new(());
         let id = RequestId::of(request.headers());
-        Arrival { request, caller: Ok(None), id, operation: "GetPayout" }
+        Arrival { request, caller: Ok(None), id, came_at: tokio::time::Instant::now(), operation: "GetPayout" }
     }
 
     /// Unwinds as a panic does, without the words of one.

@@ -96,7 +96,8 @@ where
             http1: request.version() < Version::HTTP_2,
             counted: false,
         };
-        Measured { inner: self.inner.call(Arrival { request, caller, id, operation }), request: measurement }
+        let arrival = Arrival { request, caller, id, came_at: started, operation };
+        Measured { inner: self.inner.call(arrival), request: measurement }
     }
 }
 

@@ -117,9 +117,9 @@ where
             Err(refusal) => return Either::Left(ready(Err(refusal.into()))),
         };
         if !lookup.refresh
-            && let Some(answer) = self.desk.lookups.recall(lookup.key)
+            && let Some(answer) = self.desk.lookups.recall(lookup.key, arrival.came_at)
         {
-            return Either::Left(ready(Ok(answering::hit(&answer, arrival.request.headers()))));
+            return Either::Left(ready(Ok(answering::hit(&answer, arrival.request.headers(), arrival.came_at))));
         }
         if lookup.only_if_cached {
             return Either::Left(ready(Err(Refused::NotCached.of(GET_CHECKOUT_SESSION).into())));

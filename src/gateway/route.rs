@@ -10,7 +10,6 @@ use std::time::Duration;
 use http::header::{HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Version as HttpVersion};
 use http_body::Body;
-use tokio::time::Instant;
 
 use super::Terms;
 use super::arrival::Arrival;
@@ -21,6 +20,8 @@ use crate::monime::operation::{self, GET_CHECKOUT_SESSION, Operation};
 use crate::monime::{KeyRef, SPACE_HEADER, SessionIdRef, SpaceId, VERSION_HEADER, Version};
 use crate::server::HeadLimits;
 
+const SPACE: HeaderName = HeaderName::from_static(SPACE_HEADER);
+const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
 /// How many seconds a caller is ready to wait.
 const TIMEOUT: HeaderName = HeaderName::from_static("monigate-timeout");
 /// What a request is counted under that is for no operation that is known.
@@ -139,7 +140,7 @@ pub(super) fn read<'a, B: Body>(arrival: &'a Arrival<B>, terms: &'a Terms) -> Re
     within_limits(request, terms.head)?;
     let caller = arrival.caller.as_ref().map_err(|why| *why)?.as_ref();
     if let Some(caller) = caller {
-        caller.admit(Instant::now()).map_err(Refused::RateLimited)?;
+        caller.admit(arrival.came_at).map_err(Refused::RateLimited)?;
     }
     let rights = Rights::of(caller, terms);
     match route(request)? {
@@ -210,7 +211,7 @@ fn no_body<B: Body>(request: &Request<B>) -> Result<(), Refused> {
 /// The refusal of a request for a known operation, with the space that it named if it is one of ours: what else somebody
 /// writes there has no business in a log.
 fn refusal<B>(why: Refused, operation: &'static str, request: &Request<B>, terms: &Terms) -> Refusal {
-    let named = only(request.headers(), SPACE_HEADER).ok().flatten();
+    let named = only(request.headers(), &SPACE).ok().flatten();
     let space = named.and_then(|named| terms.spaces.iter().find(|space| space.as_str() == named));
     Refusal { why, operation, space: space.cloned() }
 }
@@ -268,7 +269,7 @@ fn other_route(method: &Method, path: &str) -> Result<Route<'static>, Refused> {
 }
 
 fn space<'a>(headers: &HeaderMap, rights: &Rights<'a>) -> Result<&'a SpaceId, Refused> {
-    let Some(named) = only(headers, SPACE_HEADER).map_err(|_| Refused::SpaceInvalid)? else {
+    let Some(named) = only(headers, &SPACE).map_err(|_| Refused::SpaceInvalid)? else {
         return rights.default_space.ok_or(Refused::SpaceRequired);
     };
     // A space that is allowed is well-formed, so only the others need a closer look.
@@ -280,7 +281,7 @@ fn space<'a>(headers: &HeaderMap, rights: &Rights<'a>) -> Result<&'a SpaceId, Re
 }
 
 fn version<'a>(headers: &HeaderMap, terms: &'a Terms) -> Result<&'a Version, Refused> {
-    let Some(named) = only(headers, VERSION_HEADER).map_err(|_| Refused::VersionNotAllowed)? else {
+    let Some(named) = only(headers, &VERSION).map_err(|_| Refused::VersionNotAllowed)? else {
         return Ok(&terms.version);
     };
     // An open value would let a caller mint keys.
@@ -289,7 +290,7 @@ fn version<'a>(headers: &HeaderMap, terms: &'a Terms) -> Result<&'a Version, Ref
 
 /// How long the caller is ready to wait, if it says so; at most so long.
 fn patience(headers: &HeaderMap, most: Duration) -> Result<Option<Duration>, Refused> {
-    let Some(text) = only(headers, TIMEOUT.as_str()).map_err(|_| Refused::TimeoutInvalid)? else { return Ok(None) };
+    let Some(text) = only(headers, &TIMEOUT).map_err(|_| Refused::TimeoutInvalid)? else { return Ok(None) };
     // Digits and one point: `f64` would also read a sign, an exponent, `inf` and `nan`.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let seconds: f64 = text.parse().ok().filter(|_| plain && text.len() <= 12).ok_or(Refused::TimeoutInvalid)?;
@@ -303,7 +304,7 @@ fn patience(headers: &HeaderMap, most: Duration) -> Result<Option<Duration>, Ref
 pub(super) struct Unclear;
 
 /// The text of a header that stands there at most once.
-pub(super) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Unclear> {
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Unclear> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -56,7 +56,7 @@ impl Memory {
 
     /// The status that memory holds for `key`, as a word.
     fn kept(&self, key: &Key) -> Option<&'static str> {
-        self.lookups.recall(key.as_ref()).map(|answer| {
+        self.lookups.recall(key.as_ref(), Instant::now()).map(|answer| {
             let Verdict::Final(settled) = answer.verdict() else { return answer.verdict().as_str() };
             settled.as_str()
         })

@@ -8,6 +8,7 @@
 //! one that comes in pieces a line at a time, and of a body never anything.
 
 mod chunks;
+mod classes;
 mod head;
 mod request_line;
 

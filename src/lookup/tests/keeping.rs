@@ -72,8 +72,8 @@ async fn memory_stays_within_its_bound_and_drops_what_was_used_least_lately() {
     assert!(weight <= bound, "{weight} bytes are kept");
     assert!((20..200).contains(&entries), "{entries} answers are kept");
     assert_eq!(metric(&metrics, "monigate_cache_evictions_total", &[]), 1000 - entries);
-    assert!(lookups.recall(keys[999].as_ref()).is_some(), "what came last stays");
-    assert!(lookups.recall(keys[0].as_ref()).is_none(), "what came first goes");
+    assert!(lookups.recall(keys[999].as_ref(), Instant::now()).is_some(), "what came last stays");
+    assert!(lookups.recall(keys[0].as_ref(), Instant::now()).is_none(), "what came first goes");
 }
 
 #[tokio::test(start_paused = true)]

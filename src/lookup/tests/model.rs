@@ -272,7 +272,7 @@ impl World {
     }
 
     fn recalled(&self, key: usize) -> Option<String> {
-        let answer = self.real.lookups.recall(self.keys[key].as_ref())?;
+        let answer = self.real.lookups.recall(self.keys[key].as_ref(), Instant::now())?;
         Some(String::from_utf8(answer.body().to_vec()).unwrap())
     }
 

@@ -6,8 +6,9 @@
 use std::net::Ipv6Addr;
 use std::str;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
+use super::classes::{HOST, TOKEN, all_are};
 use super::request_line::{self, Version};
 use crate::server::limits::HeadLimits;
 use crate::server::rejection::Rejection;
@@ -111,23 +112,21 @@ impl Head {
 /// the one before begins with a space, which is no name.
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
     // All are looked at before any is judged: without a way out the compiler looks at many at once.
-    if !line.iter().fold(true, |all, byte| all & is_of_field(*byte)) {
+    if line.iter().fold(0, |any, byte| any | is_control(*byte)) != 0 {
         let breaks_line = memchr2(b'\r', 0, line).is_some();
         return Err(if breaks_line { Rejection::LineEnd } else { Rejection::FieldLine });
     }
     match split_once(line, b':') {
         // No other space than SP and HTAB is left in a field line.
-        Some((name, value)) if !name.is_empty() && name.iter().all(|byte| is_token(*byte)) => {
-            Ok((name, value.trim_ascii()))
-        }
+        Some((name, value)) if !name.is_empty() && all_are(TOKEN, name) => Ok((name, value.trim_ascii())),
         _ => Err(Rejection::FieldLine),
     }
 }
 
 /// What comes before the first of these bytes, and what after it.
-fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
-    let mut halves = text.splitn(2, |byte| *byte == at);
-    Some((halves.next()?, halves.next()?))
+pub(super) fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let (before, rest) = text.split_at_checked(memchr(at, text)?)?;
+    Some((before, rest.get(1..)?))
 }
 
 /// The number that a `Content-Length` is.
@@ -140,10 +139,7 @@ fn number(value: &[u8]) -> Option<u64> {
 /// Whether a value is a host, with or without a port (RFC 9110, 7.2; RFC 3986, 3.2.2).
 fn is_authority(value: &[u8]) -> bool {
     let Some(ipv6) = value.strip_prefix(b"[") else {
-        let (host, port) = match value.iter().position(|byte| *byte == b':') {
-            Some(colon) => value.split_at_checked(colon).unwrap_or_default(),
-            None => (value, Default::default()),
-        };
+        let (host, port) = value.split_at_checked(memchr(b':', value).unwrap_or(value.len())).unwrap_or_default();
         return is_name(host) && is_port(port);
     };
     split_once(ipv6, b']').is_some_and(|(address, port)| {
@@ -151,19 +147,15 @@ fn is_authority(value: &[u8]) -> bool {
     })
 }
 
-/// Whether it is the name of a host or an IPv4 address: what a registered name may be, but for the comma, which is what
-/// two hosts look like that somebody joined.
+/// Whether it is the name of a host or an IPv4 address: what a registered name may be.
 fn is_name(host: &[u8]) -> bool {
-    let mut rest = host;
-    loop {
-        rest = match rest {
-            [] => return !host.is_empty(),
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            [b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', rest @ ..] => rest,
-            [b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=', rest @ ..] => rest,
-            _ => return false,
-        }
-    }
+    let mut parts = host.split(|byte| *byte == b'%');
+    let is_plain = parts.next().is_some_and(|part| all_are(HOST, part));
+    let is_escaped = |part: &[u8]| match part {
+        [high, low, rest @ ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit() && all_are(HOST, rest),
+        _ => false,
+    };
+    !host.is_empty() && is_plain && parts.all(is_escaped)
 }
 
 /// Whether it is nothing, or a colon and a port.
@@ -175,16 +167,8 @@ fn is_port(rest: &[u8]) -> bool {
     }
 }
 
-/// Whether a byte may be of a field line: not a control character but the tab. What is no ASCII has no meaning in a
+/// One for a byte that may not be of a field line: a control character but the tab. What is no ASCII has no meaning in a
 /// value and is carried as it is (RFC 9110, 5.5); what has a meaning here has no such byte.
-fn is_of_field(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
-}
-
-/// Whether a byte may be of a token (RFC 9110, 5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' | b'~'
-    )
+fn is_control(byte: u8) -> u8 {
+    (u8::from(byte < b' ') & u8::from(byte != b'\t')) | u8::from(byte == 0x7f)
 }

@@ -2,9 +2,10 @@
 //!
 //! Targets that are no path belong to proxies, `CONNECT` and `OPTIONS *`; none of them is served here.
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
-use super::head::is_token;
+use super::classes::{TARGET, TOKEN, all_are, is};
+use super::head::split_once;
 use crate::server::rejection::Rejection;
 
 /// The longest method; the longest that is registered has 17 bytes.
@@ -22,15 +23,14 @@ pub(super) enum Version {
 pub(super) fn begin(line: &[u8], longest_target: usize) -> Result<(), Rejection> {
     // A CR at the end may or may not be of the line's end; another one is of the line.
     let line = line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\r")).unwrap_or(line);
-    let mut words = line.splitn(3, |byte| *byte == b' ');
-    let method = words.next().unwrap_or_default();
-    match method.iter().take(LONGEST_METHOD + 1).find(|byte| !is_token(**byte)) {
+    let (method, rest) = split_once(line, b' ').unwrap_or((line, &[]));
+    match method.iter().take(LONGEST_METHOD + 1).find(|byte| !is(TOKEN, **byte)) {
         Some(b'\r' | b'\n' | 0) => return Err(Rejection::LineEnd),
         Some(_) => return Err(Rejection::RequestLine),
         None if method.len() > LONGEST_METHOD => return Err(Rejection::RequestLine),
         None => {}
     }
-    if words.next().is_some_and(|target| target.len() > longest_target) {
+    if memchr(b' ', rest).unwrap_or(rest.len()) > longest_target {
         return Err(Rejection::TargetTooLong);
     }
     Ok(())
@@ -43,17 +43,14 @@ pub(super) fn end(line: &[u8], longest_target: usize) -> Result<Version, Rejecti
     if memchr2(b'\r', 0, line).is_some() {
         return Err(Rejection::LineEnd);
     }
-    let mut words = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(Rejection::RequestLine);
-    };
-    // The version first: what the rest means is for the version to say.
+    let (method, rest) = split_once(line, b' ').ok_or(Rejection::RequestLine)?;
+    let (target, version) = split_once(rest, b' ').ok_or(Rejection::RequestLine)?;
+    // The version first: what the rest means is for the version to say. A fourth word is none of it.
     let version = version_of(version)?;
     match method {
         b"" => Err(Rejection::RequestLine),
         b"CONNECT" | b"TRACE" => Err(Rejection::Method),
-        _ if is_path(target) => Ok(version),
+        _ if target.starts_with(b"/") && all_are(TARGET, target) => Ok(version),
         _ => Err(Rejection::RequestLine),
     }
 }
@@ -65,11 +62,4 @@ fn version_of(word: &[u8]) -> Result<Version, Rejection> {
         Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => Err(Rejection::Version),
         _ => Err(Rejection::RequestLine),
     }
-}
-
-/// Whether a target is a path, with or without a query, of characters that nobody reads as others: no fragment, no
-/// backslash that some take for a slash, and none of those that some would escape first.
-fn is_path(target: &[u8]) -> bool {
-    target.starts_with(b"/")
-        && target.iter().all(|byte| matches!(byte, b'!' | b'$'..=b';' | b'=' | b'?'..=b'[' | b']'..=b'_' | b'a'..=b'~'))
 }
