@@ -13,7 +13,7 @@ use std::io;
 use std::time::Duration;
 
 use super::contender::{Contender, Running, Scene};
-use super::load::Crowd;
+use super::load::{Crowd, Walk};
 use super::report::Table;
 use super::stage::Stage;
 use super::wire::Protocol;
@@ -148,10 +148,11 @@ fn able(contenders: &[Contender], stage: &Stage, scene: Scene) -> (Vec<Contender
 /// Starts those that take part of these, and has each prove that it keeps what it should.
 async fn cast(contenders: &[Contender], stage: &Stage, scene: Scene) -> io::Result<Cast> {
     let (able, left_out) = able(contenders, stage, scene);
+    let proof = Walk::new('0', 0, None).id(0);
     let mut running = Vec::new();
     for contender in able {
         let server = contender.start(stage, scene).await?;
-        server.prove(stage, "scs-proof", if contender.is_whole() { 1 } else { 2 }).await?;
+        server.prove(stage, &proof, if contender.is_whole() { 1 } else { 2 }).await?;
         running.push(server);
     }
     Ok(Cast { running, left_out })

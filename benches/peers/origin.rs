@@ -31,6 +31,8 @@ use super::wire::{Answer, SPACE, Target, path};
 const PATTERN: &str = "scs-SESSIONSESSIONSESSIONSESSIO";
 /// How long a slow session takes.
 pub(crate) const WAIT: Duration = Duration::from_millis(200);
+/// Without a lookup for so long, none is under way.
+const REST: Duration = Duration::from_millis(50);
 /// Where it says how many lookups it has answered.
 const COUNT: &str = "/count";
 
@@ -74,6 +76,17 @@ impl Origin {
             .ok()
             .and_then(|text| text.parse().ok())
             .ok_or(io::ErrorKind::InvalidData.into())
+    }
+
+    /// The same, once it does not change any more: whoever makes load leaves requests behind that nobody waits for.
+    pub(crate) async fn at_rest(&self) -> io::Result<u64> {
+        loop {
+            let before = self.answered().await?;
+            sleep(REST).await;
+            if self.answered().await? == before {
+                return Ok(before);
+            }
+        }
     }
 
     /// What a gateway should say about a session.

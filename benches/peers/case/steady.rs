@@ -136,12 +136,12 @@ impl Steady {
     async fn sample(&self, stage: &Stage, running: &Running, round: u32) -> io::Result<Sample> {
         let walk = self.walk(u64::from(round) + 1);
         let processes = running.server.processes();
-        let asked = stage.origin.answered().await?;
+        let asked = stage.origin.at_rest().await?;
         let (before, began) = (Spent::by(&processes), Instant::now());
         let told = self.crowd.ask(stage, &running.target, &walk).await.map_err(|error| self.lost(running, &error))?;
         let spent = Spent::by(&processes).since(&before).map_err(|error| self.lost(running, &error))?;
         let elapsed = began.elapsed().as_secs_f64();
-        let asked = stage.origin.answered().await? - asked;
+        let asked = stage.origin.at_rest().await? - asked;
         let calls = f64::from(u32::try_from(asked).unwrap_or(u32::MAX));
         if running.contender != Contender::Bare && !self.is_right(calls / told.requests, calls - told.requests) {
             let why = format!("the origin was asked {calls} times for {} requests", told.requests);
