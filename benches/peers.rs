@@ -2,8 +2,8 @@
 //! `cargo bench --bench peers`, or a part of it with `-- --case hit-h1 --rounds 5`.
 //!
 //! Each server is configured for this job as its own people would (`peers/config`), checks a caller's key, caches by space
-//! and path, and is proved to before anything is measured. One core for the server, another for load and origin; rounds in
-//! turn; the figure is the operating system's own account of the time that the server's processes ran on a CPU, for each
+//! and path, and shows that before it is measured. One core for the server, another for load and origin; rounds in turn;
+//! the figure is the operating system's own account of the time that the server's processes ran on a CPU, for each
 //! request, and its ratio to the others of the same round. Needs Linux, and of Debian's packages nginx-light, haproxy,
 //! varnish, wrk and nghttp2-client: what is missing is said and left out, or with `--require-all` a failure. Stays on
 //! loopback, within a time that it says, and ends only what it started.
@@ -55,6 +55,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::Arguments;
+use load::Walk;
 use report::Table;
 use stage::Stage;
 use tools::{Tool, Tools};
@@ -117,13 +118,18 @@ fn compare(arguments: &Arguments) -> io::Result<()> {
 
 async fn measure(arguments: &Arguments, tools: Tools) -> io::Result<()> {
     let versions = report::versions(&tools);
-    let method = report::method(arguments.rounds, arguments.seconds);
+    let stage = Stage::set(arguments, tools).await?;
+    let body = stage.origin.word(&Walk::new('0', 0, None).id(0)).await?.body.len();
+    let method = report::method(arguments.rounds, arguments.seconds, body);
     println!("{method}\n");
     versions.iter().for_each(|line| println!("  {line}"));
-    let stage = Stage::set(arguments, tools).await?;
     let mut tables: Vec<Table> = Vec::new();
     let mut failed = Vec::new();
     for case in &arguments.cases {
+        if let Some(why) = case.lacks(&stage) {
+            println!("\n{}: left out: {why}", case.name());
+            continue;
+        }
         match case.run(&stage).await {
             Ok(table) => {
                 println!("{}", table.text());

@@ -6,6 +6,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Nanoseconds that no thread which serves stays below.
+const HELPER: u64 = 20_000_000;
+
 /// Nanoseconds on a CPU so far, of each thread of some processes: the first field of its `schedstat`.
 pub(crate) struct Spent(BTreeMap<(u32, u32), u64>);
 
@@ -28,12 +31,13 @@ impl Spent {
         Self(threads.collect())
     }
 
-    /// Microseconds since `earlier`. A thread that has ended since then would be missing, so that is an error.
+    /// Microseconds since `earlier`. A thread that has ended since then is missing, which is an error unless it was some
+    /// helper that never did much, such as nginx's cache loader.
     pub(crate) fn since(&self, earlier: &Self) -> io::Result<f64> {
         if self.0.is_empty() {
             return Err(io::Error::other("no schedstat: this kernel does not say what a thread cost"));
         }
-        let gone = earlier.0.iter().filter(|(thread, spent)| **spent > 1_000_000 && !self.0.contains_key(*thread));
+        let gone = earlier.0.iter().filter(|(thread, spent)| **spent > HELPER && !self.0.contains_key(*thread));
         if gone.count() > 0 {
             return Err(io::Error::other("a thread of the server ended during the round, and its time is lost"));
         }

@@ -32,6 +32,15 @@ pub(crate) enum Case {
     Memory,
 }
 
+/// How it is measured.
+enum How {
+    /// Load round after round.
+    Steady(Steady),
+    Latency,
+    Cold,
+    Memory,
+}
+
 /// Servers started one after the other, and why the others were not.
 struct Cast {
     running: Vec<Running>,
@@ -66,31 +75,34 @@ impl Case {
     }
 
     pub(crate) async fn run(self, stage: &Stage) -> io::Result<Table> {
-        match self {
-            Self::MissLatency => latency::run(self, stage).await,
-            Self::Cold64 => cold::run(self, stage).await,
-            Self::Memory => memory::run(self, stage).await,
-            steady => match steady.steady() {
-                Some(how) => how.run(self, stage).await,
-                None => Err(io::Error::other("a case that nobody runs")),
-            },
+        match self.how() {
+            How::Steady(how) => how.run(self, stage).await,
+            How::Latency => latency::run(self, stage).await,
+            How::Cold => cold::run(self, stage).await,
+            How::Memory => memory::run(self, stage).await,
         }
+    }
+
+    /// Why it cannot be measured here.
+    pub(crate) fn lacks(self, stage: &Stage) -> Option<String> {
+        let How::Steady(how) = self.how() else { return None };
+        let tool = how.scene.protocol.load();
+        stage.tools.place(tool).is_none().then(|| tool.missing())
     }
 
     /// Longer than it should take, on a machine that is not quite idle.
     pub(crate) fn bound(self, rounds: u32, seconds: u32) -> Duration {
         let rounds = rounds + 1;
-        let seconds = match self {
-            Self::MissLatency => 60 + rounds * 6 * 5,
-            Self::Cold64 => 60 + 10 * 5 * 3,
-            Self::Memory => 600,
-            _ => 60 + rounds * 7 * (seconds + 2),
+        let seconds = match self.how() {
+            How::Steady(_) => 60 + rounds * 7 * (seconds + 2),
+            How::Latency => 60 + rounds * 7 * 3,
+            How::Cold => 120,
+            How::Memory => 600,
         };
         Duration::from_secs(u64::from(seconds))
     }
 
-    /// How the cases go in which load is made round after round.
-    fn steady(self) -> Option<Steady> {
+    fn how(self) -> How {
         let many = Crowd { connections: 64, streams: 1 };
         let h2 = Scene { protocol: Protocol::H2, ..Scene::H1 };
         let hit = Steady {
@@ -101,34 +113,37 @@ impl Case {
             ceiling: Contender::Bare,
         };
         let forwards = Steady { ceiling: Contender::Forward, ..hit };
-        match self {
-            Self::HitH1 => Some(hit),
+        How::Steady(match self {
+            Self::HitH1 => hit,
             Self::HitH2c64x1 => {
-                Some(Steady { title: "a hit over HTTP/2 (h2c), 64 connections of 1 stream", scene: h2, ..hit })
+                Steady { title: "a hit over HTTP/2 (h2c), 64 connections of 1 stream", scene: h2, ..hit }
             }
-            Self::HitH2c4x16 => Some(Steady {
+            Self::HitH2c4x16 => Steady {
                 title: "a hit over HTTP/2 (h2c), 4 connections of 16 streams",
                 scene: h2,
                 crowd: Crowd { connections: 4, streams: 16 },
                 ..hit
-            }),
-            Self::HitTls => {
-                let scene = Scene { tls: true, ..Scene::H1 };
-                Some(Steady { title: "a hit over HTTP/1.1 and TLS, 64 kept connections", scene, ..hit })
-            }
-            Self::MissH1 => Some(Steady {
+            },
+            Self::HitTls => Steady {
+                title: "a hit over HTTP/1.1 and TLS, 64 kept connections",
+                scene: Scene { tls: true, ..Scene::H1 },
+                ..hit
+            },
+            Self::MissH1 => Steady {
                 title: "a miss over HTTP/1.1, 64 kept connections, every session for the first time",
                 asks: Asks::New,
                 ..forwards
-            }),
-            Self::Pending => Some(Steady {
+            },
+            Self::Pending => Steady {
                 title: "a pending session over HTTP/1.1, 64 kept connections, never kept",
                 scene: Scene { keeps: false, ..Scene::H1 },
                 asks: Asks::Pending,
                 ..forwards
-            }),
-            Self::MissLatency | Self::Cold64 | Self::Memory => None,
-        }
+            },
+            Self::MissLatency => return How::Latency,
+            Self::Cold64 => return How::Cold,
+            Self::Memory => return How::Memory,
+        })
     }
 }
 

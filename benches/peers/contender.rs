@@ -189,9 +189,9 @@ impl Running {
         Ok(answer)
     }
 
-    /// What it keeps outside its own memory: nginx's cache is files.
+    /// What it keeps outside its own memory: nginx's cache is files. Varnish's are its log, which its memory has in it.
     pub(crate) fn in_files(&self) -> f64 {
-        super::accounting::on_disk(self.room.cache.path())
+        if self.contender == Contender::Nginx { super::accounting::on_disk(self.room.cache.path()) } else { 0.0 }
     }
 }
 

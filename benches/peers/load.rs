@@ -36,6 +36,18 @@ pub(crate) struct Told {
     pub(crate) seconds: f64,
 }
 
+// === impl Protocol ===
+
+impl Protocol {
+    /// What makes load over it.
+    pub(crate) fn load(self) -> Tool {
+        match self {
+            Self::H1 => Tool::Wrk,
+            Self::H2 => Tool::H2load,
+        }
+    }
+}
+
 // === impl Walk ===
 
 impl Walk {
@@ -73,7 +85,7 @@ impl Crowd {
     fn wrk(self, stage: &Stage, target: &Target, walk: &Walk) -> io::Result<Command> {
         let script = stage.file("walk.lua");
         fs::write(&script, SCRIPT)?;
-        let mut command = pinned(LOAD_CORE, stage.tools.place(Tool::Wrk).ok_or_else(|| lacking(Tool::Wrk))?);
+        let mut command = program(stage, Protocol::H1)?;
         command.args(["-t1", &format!("-c{}", self.connections), &format!("-d{}s", stage.seconds)]);
         command.arg("-s").arg(script).args(["-H", &bearer(target), "-H", &space()]);
         command.arg(target.base()).arg("--").arg(&walk.prefix).arg(walk.sessions.unwrap_or(0).to_string());
@@ -85,7 +97,7 @@ impl Crowd {
         let mut lines = String::new();
         walk.ids().try_for_each(|id| writeln!(lines, "{}{}", target.base(), path(&id))).map_err(io::Error::other)?;
         fs::write(&list, lines)?;
-        let mut command = pinned(LOAD_CORE, stage.tools.place(Tool::H2load).ok_or_else(|| lacking(Tool::H2load))?);
+        let mut command = program(stage, Protocol::H2)?;
         command.args(["-t1", &format!("-c{}", self.connections), &format!("-m{}", self.streams)]);
         command.arg(format!("-D{}", stage.seconds)).args(["-H", &bearer(target), "-H", &space()]);
         command.arg("-i").arg(list);
@@ -93,8 +105,10 @@ impl Crowd {
     }
 }
 
-fn lacking(tool: Tool) -> io::Error {
-    io::Error::other(tool.missing())
+fn program(stage: &Stage, protocol: Protocol) -> io::Result<Command> {
+    let tool = protocol.load();
+    let place = stage.tools.place(tool).ok_or_else(|| io::Error::other(tool.missing()))?;
+    Ok(pinned(LOAD_CORE, place))
 }
 
 fn bearer(target: &Target) -> String {

@@ -12,13 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, DATE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Full};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use monigate::monime::Final;
 use monigate::sandbox::{DEFAULT_TOKEN, Limits, Sandbox, Settings};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -27,8 +26,8 @@ use tower::ServiceExt;
 use super::process::{LOAD_CORE, Started, free_address, pinned};
 use super::wire::{Answer, SPACE, Target, path};
 
-/// As long as every id that is asked for.
-const PATTERN: &str = "scs-SESSIONSESSIONSESSIONSESSIO";
+/// What its one session is about.
+const SESSION: &str = include_str!("config/session.json");
 /// How long a slow session takes.
 pub(crate) const WAIT: Duration = Duration::from_millis(200);
 /// Without a lookup for so long, none is under way.
@@ -113,29 +112,45 @@ pub(crate) fn serve(address: &str) -> io::Result<()> {
     })
 }
 
+/// One request to a sandbox, and what it says.
+async fn play(sandbox: &Sandbox, method: Method, target: &str, body: &'static str) -> io::Result<(HeaderMap, String)> {
+    let request = Request::builder().method(method).uri(target).header(AUTHORIZATION, bearer());
+    let request = request.header("monime-space-id", SPACE).header("idempotency-key", "order-10482");
+    let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from_static(body.as_bytes())));
+    let answer = sandbox.service().oneshot(request.map_err(io::Error::other)?).await.map_err(io::Error::other)?;
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|_| io::Error::other("the sandbox broke off"))?.to_bytes();
+    if head.status != StatusCode::OK {
+        return Err(io::Error::other(format!("the sandbox answers {}", head.status)));
+    }
+    Ok((head.headers, String::from_utf8(body.to_vec()).map_err(io::Error::other)?))
+}
+
+fn bearer() -> String {
+    format!("Bearer {DEFAULT_TOKEN}")
+}
+
 // === impl Script ===
 
 impl Script {
-    /// Asks a sandbox once, and keeps its answer.
+    /// Has a sandbox make a session and settle it at once, looks it up, and keeps the answer.
     async fn of_the_sandbox() -> io::Result<Self> {
-        let settings = Settings { limits: Limits::NONE, invent: Some(Final::Completed), ..Settings::default() };
-        let authorization = format!("Bearer {DEFAULT_TOKEN}");
-        let request = Request::get(path(PATTERN)).header(AUTHORIZATION, &authorization);
-        let request = request.header("monime-space-id", SPACE).body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
-        let answer = Sandbox::new(settings).service().oneshot(request).await.map_err(io::Error::other)?;
-        let (mut head, body) = answer.into_parts();
-        let body = body.collect().await.map_err(|_| io::Error::other("the sandbox broke off"))?.to_bytes();
-        let settled = String::from_utf8(body.to_vec()).map_err(io::Error::other)?;
+        let settings = Settings { limits: Limits::NONE, settle_after: Some(Duration::ZERO), ..Settings::default() };
+        let sandbox = Sandbox::new(settings);
+        let (_, made) = play(&sandbox, Method::POST, "/v1/checkout-sessions", SESSION).await?;
+        let begin = made.find("scs-").ok_or(io::ErrorKind::InvalidData)?;
+        let id = made.get(begin..).and_then(|rest| rest.split('"').next()).ok_or(io::ErrorKind::InvalidData)?;
+        let (mut fields, settled) = play(&sandbox, Method::GET, &path(id), "").await?;
         let pending = settled.replace(r#""status":"completed""#, r#""status":"pending""#);
-        if head.status != StatusCode::OK || pending == settled {
-            return Err(io::Error::other(format!("the sandbox answers {}", head.status)));
+        if pending == settled {
+            return Err(io::Error::other("the sandbox did not settle its session"));
         }
-        head.headers.remove(CONTENT_LENGTH);
-        head.headers.remove(DATE);
-        let pieces = |text: &str| text.split(PATTERN).map(str::to_owned).collect();
-        let authorization = HeaderValue::from_str(&authorization).map_err(io::Error::other)?;
+        fields.remove(CONTENT_LENGTH);
+        fields.remove(DATE);
+        let pieces = |text: &str| text.split(id).map(str::to_owned).collect();
+        let authorization = HeaderValue::from_str(&bearer()).map_err(io::Error::other)?;
         let (settled, pending) = (pieces(&settled), pieces(&pending));
-        Ok(Self { settled, pending, fields: head.headers, authorization, answered: AtomicU64::new(0) })
+        Ok(Self { settled, pending, fields, authorization, answered: AtomicU64::new(0) })
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -26,9 +26,10 @@ pub(crate) struct Row {
 }
 
 /// How the figures came about, said once.
-pub(crate) fn method(rounds: u32, seconds: u32) -> String {
+pub(crate) fn method(rounds: u32, seconds: u32, body: usize) -> String {
     format!(
         "{rounds} rounds of {seconds} s for each server, in turn; medians (least to most); ratios are of the same round. \
+         Answers are sessions of {body} bytes. \
          Servers on one core with one worker each, load and origin on another, all on loopback."
     )
 }

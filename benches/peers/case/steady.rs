@@ -9,6 +9,7 @@ use super::Case;
 use crate::accounting::Spent;
 use crate::bare::write_down;
 use crate::contender::{Contender, Running, Scene, answer_file};
+use crate::gateway::BUDGET;
 use crate::load::{Crowd, Walk};
 use crate::report::{Row, Table};
 use crate::spread::Spread;
@@ -138,14 +139,14 @@ impl Steady {
         let processes = running.server.processes();
         let asked = stage.origin.at_rest().await?;
         let (before, began) = (Spent::by(&processes), Instant::now());
-        let told = self.crowd.ask(stage, &running.target, &walk).await.map_err(|error| self.lost(running, &error))?;
-        let spent = Spent::by(&processes).since(&before).map_err(|error| self.lost(running, &error))?;
+        let told = self.crowd.ask(stage, &running.target, &walk).await.map_err(|error| lost(running, &error))?;
+        let spent = Spent::by(&processes).since(&before).map_err(|error| lost(running, &error))?;
         let elapsed = began.elapsed().as_secs_f64();
         let asked = stage.origin.at_rest().await? - asked;
         let calls = f64::from(u32::try_from(asked).unwrap_or(u32::MAX));
         if running.contender != Contender::Bare && !self.is_right(calls / told.requests, calls - told.requests) {
             let why = format!("the origin was asked {calls} times for {} requests", told.requests);
-            return Err(self.lost(running, &io::Error::other(why)));
+            return Err(lost(running, &io::Error::other(why)));
         }
         Ok(Sample { cost: spent / told.requests, rate: told.requests / told.seconds, busy: spent / elapsed / 1e6 })
     }
@@ -160,10 +161,6 @@ impl Steady {
             // Who asks for the same session at the same time may get the same answer.
             Asks::Pending => share > 0.9 && more <= under_way,
         }
-    }
-
-    fn lost(&self, running: &Running, error: &io::Error) -> io::Error {
-        io::Error::other(format!("{}: {error}", running.contender.name()))
     }
 
     fn table(&self, case: Case, runners: &[Runner], mut notes: Vec<String>) -> Table {
@@ -188,6 +185,11 @@ impl Steady {
             Row { label: running.contender.name(), cells, bar: Some(cost) }
         });
         let rows = rows.collect();
+        if self.asks == Asks::New {
+            notes.push(format!(
+                "monigate asks the origin at most {BUDGET} times a second, its highest budget; near that, waiting is in its figure."
+            ));
+        }
         if self.asks == Asks::Pending {
             notes.push(
                 "nginx, HAProxy and Varnish forward here without a cache; HAProxy by body reads each.".to_owned(),
@@ -210,4 +212,8 @@ impl Steady {
             notes,
         }
     }
+}
+
+fn lost(running: &Running, error: &io::Error) -> io::Error {
+    io::Error::other(format!("{}: {error}", running.contender.name()))
 }
