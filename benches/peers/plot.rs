@@ -60,7 +60,7 @@ fn line(text: &mut String, row: &Row, bar: Spread, top: f64, scale: f64) {
     let _ = write!(
         text,
         "<text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n\
-         <rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\" rx=\"2\" fill=\"{colour}\"/>\n\
+         <rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\" rx=\"2\" fill=\"{colour}\" fill-opacity=\"0.55\"/>\n\
          <path d=\"M{low:.1} {middle:.1}H{high:.1}M{low:.1} {:.1}v8M{high:.1} {:.1}v8\" stroke=\"{INK}\" \
          stroke-width=\"1.5\" fill=\"none\"/>\n\
          <text x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",

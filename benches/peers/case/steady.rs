@@ -185,7 +185,7 @@ impl Steady {
             Row { label: running.contender.name(), cells, bar: Some(cost) }
         });
         let rows = rows.collect();
-        if self.asks == Asks::New {
+        if self.asks != Asks::Kept {
             notes.push(format!(
                 "monigate asks the origin at most {BUDGET} times a second, its highest budget; near that, waiting is in its figure."
             ));
