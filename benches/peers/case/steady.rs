@@ -16,6 +16,8 @@ use crate::spread::Spread;
 use crate::stage::Stage;
 use crate::wire::{Answer, Connection, path};
 
+/// With less of its core than this a server often sleeps between two requests, and to wake up costs.
+const STARVED: f64 = 0.5;
 /// Different sessions that are asked for again and again.
 const SESSIONS: u32 = 1000;
 
@@ -163,7 +165,27 @@ impl Steady {
         }
     }
 
-    fn table(&self, case: Case, runners: &[Runner], mut notes: Vec<String>) -> Table {
+    /// What is to be known of the figures besides.
+    fn notes(&self, runners: &[Runner], mut notes: Vec<String>) -> Vec<String> {
+        let starved = runners.iter().filter(|runner| busy(&runner.samples) < STARVED);
+        notes.extend(starved.map(|runner| {
+            let name = runner.running.contender.name();
+            format!("{name} had little to do: load or machine were too slow, and waking up is in its figure.")
+        }));
+        if self.asks != Asks::Kept {
+            notes.push(format!(
+                "monigate asks the origin at most {BUDGET} times a second, its highest budget; near that, waiting is in its figure."
+            ));
+        }
+        if self.asks == Asks::Pending {
+            notes.push(
+                "nginx, HAProxy and Varnish forward here without a cache; HAProxy by body reads each.".to_owned(),
+            );
+        }
+        notes
+    }
+
+    fn table(&self, case: Case, runners: &[Runner], left_out: Vec<String>) -> Table {
         let samples = |wanted: Contender| {
             let runner = runners.iter().find(|runner| runner.running.contender == wanted);
             runner.map(|runner| runner.samples.as_slice()).unwrap_or_default()
@@ -179,22 +201,12 @@ impl Steady {
                 ratio(samples, ceiling),
                 ratio(samples, ours),
                 format!("{:.0}", Spread::of(samples.iter().map(|sample| sample.rate)).median),
-                format!("{:.0} %", 100.0 * Spread::of(samples.iter().map(|sample| sample.busy)).median),
+                format!("{:.0} %", 100.0 * busy(samples)),
                 head.to_string(),
             ];
             Row { label: running.contender.name(), cells, bar: Some(cost) }
         });
         let rows = rows.collect();
-        if self.asks != Asks::Kept {
-            notes.push(format!(
-                "monigate asks the origin at most {BUDGET} times a second, its highest budget; near that, waiting is in its figure."
-            ));
-        }
-        if self.asks == Asks::Pending {
-            notes.push(
-                "nginx, HAProxy and Varnish forward here without a cache; HAProxy by body reads each.".to_owned(),
-            );
-        }
         Table {
             name: case.name(),
             title: self.title.to_owned(),
@@ -209,9 +221,14 @@ impl Steady {
                 "head, bytes",
             ],
             rows,
-            notes,
+            notes: self.notes(runners, left_out),
         }
     }
+}
+
+/// How much of its core a server took, as a rule.
+fn busy(samples: &[Sample]) -> f64 {
+    Spread::of(samples.iter().map(|sample| sample.busy)).median
 }
 
 fn lost(running: &Running, error: &io::Error) -> io::Error {
