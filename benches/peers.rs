@@ -5,7 +5,7 @@
 //! and path, and shows that before it is measured. One core for the server, another for load and origin; rounds in turn;
 //! the figure is the operating system's own account of the time that the server's processes ran on a CPU, for each
 //! request, and its ratio to the others of the same round. Needs Linux, and of Debian's packages nginx-light, haproxy,
-//! varnish, wrk and nghttp2-client: what is missing is said and left out, or with `--require-all` a failure. Stays on
+//! varnish, wrk, nghttp2-client and valgrind: what is missing is said and left out, or with `--require-all` a failure. Stays on
 //! loopback, within a time that it says, and ends only what it started.
 
 #![expect(clippy::print_stdout, reason = "a bench talks to a person and ends with its figures")]

@@ -14,12 +14,21 @@ pub(crate) struct Arguments {
     pub(crate) require_all: bool,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
+    /// With the figure that instructions are held to.
+    pub(crate) held: Option<PathBuf>,
 }
 
 impl Arguments {
     pub(crate) fn of(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut asked =
-            Self { cases: Vec::new(), rounds: 15, seconds: 2, require_all: false, markdown: None, svg: None };
+        let mut asked = Self {
+            cases: Vec::new(),
+            rounds: 15,
+            seconds: 2,
+            require_all: false,
+            markdown: None,
+            svg: None,
+            held: None,
+        };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
             match argument.as_str() {
@@ -31,6 +40,7 @@ impl Arguments {
                 "--require-all" => asked.require_all = true,
                 "--markdown" => asked.markdown = Some(value()?.into()),
                 "--svg" => asked.svg = Some(value()?.into()),
+                "--held" => asked.held = Some(value()?.into()),
                 _ => return Err(format!("{argument:?} is not understood; {}", usage())),
             }
         }
@@ -44,7 +54,8 @@ impl Arguments {
 fn usage() -> String {
     let names = Case::ALL.map(Case::name).join(", ");
     format!(
-        "there are --rounds N, --seconds N (of each round and server), --require-all, --markdown FILE, --svg FILE, and \
+        "there are --rounds N, --seconds N (of each round and server), --require-all, --markdown FILE, --svg FILE, --held FILE \
+         (what instructions may grow to), and \
          --case NAME, which may be repeated: {names}"
     )
 }

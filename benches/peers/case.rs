@@ -2,6 +2,8 @@
 
 #[path = "case/cold.rs"]
 mod cold;
+#[path = "case/instructions.rs"]
+mod instructions;
 #[path = "case/latency.rs"]
 mod latency;
 #[path = "case/memory.rs"]
@@ -16,6 +18,7 @@ use super::contender::{Contender, Running, Scene};
 use super::load::{Crowd, Walk};
 use super::report::Table;
 use super::stage::Stage;
+use super::tools::Tool;
 use super::wire::Protocol;
 use steady::{Asks, Steady};
 
@@ -30,6 +33,7 @@ pub(crate) enum Case {
     Pending,
     Cold64,
     Memory,
+    Instructions,
 }
 
 /// How it is measured.
@@ -39,6 +43,7 @@ enum How {
     Latency,
     Cold,
     Memory,
+    Instructions,
 }
 
 /// Servers started one after the other, and why the others were not.
@@ -48,7 +53,7 @@ struct Cast {
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::HitH1,
         Self::HitH2c64x1,
         Self::HitH2c4x16,
@@ -58,6 +63,7 @@ impl Case {
         Self::Pending,
         Self::Cold64,
         Self::Memory,
+        Self::Instructions,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -71,6 +77,7 @@ impl Case {
             Self::Pending => "pending",
             Self::Cold64 => "cold-64",
             Self::Memory => "memory",
+            Self::Instructions => "instructions",
         }
     }
 
@@ -80,13 +87,17 @@ impl Case {
             How::Latency => latency::run(self, stage).await,
             How::Cold => cold::run(self, stage).await,
             How::Memory => memory::run(self, stage).await,
+            How::Instructions => instructions::run(self, stage).await,
         }
     }
 
     /// Why it cannot be measured here.
     pub(crate) fn lacks(self, stage: &Stage) -> Option<String> {
-        let How::Steady(how) = self.how() else { return None };
-        let tool = how.scene.protocol.load();
+        let tool = match self.how() {
+            How::Steady(how) => how.scene.protocol.load(),
+            How::Instructions => Tool::Valgrind,
+            How::Latency | How::Cold | How::Memory => return None,
+        };
         stage.tools.place(tool).is_none().then(|| tool.missing())
     }
 
@@ -97,6 +108,7 @@ impl Case {
             How::Steady(_) => 60 + rounds * 7 * (seconds + 2),
             How::Latency => 60 + rounds * 7 * 3,
             How::Cold => 120,
+            How::Instructions => 300,
             How::Memory => 600,
         };
         Duration::from_secs(u64::from(seconds))
@@ -143,6 +155,7 @@ impl Case {
             Self::MissLatency => return How::Latency,
             Self::Cold64 => return How::Cold,
             Self::Memory => return How::Memory,
+            Self::Instructions => return How::Instructions,
         })
     }
 }

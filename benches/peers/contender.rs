@@ -43,6 +43,8 @@ pub(crate) struct Scene {
     pub(crate) keeps: bool,
     /// The most that the cache may take, in MiB.
     pub(crate) memory: u32,
+    /// Whether its instructions are counted, which makes it slow.
+    pub(crate) counted: bool,
 }
 
 /// Where a server finds things.
@@ -66,7 +68,16 @@ pub(crate) struct Running {
 // === impl Scene ===
 
 impl Scene {
-    pub(crate) const H1: Self = Self { protocol: Protocol::H1, tls: false, keeps: true, memory: 64 };
+    pub(crate) const H1: Self = Self { protocol: Protocol::H1, tls: false, keeps: true, memory: 64, counted: false };
+}
+
+// === impl Room ===
+
+impl Room {
+    /// Where the instructions are that were counted, once the server has ended.
+    pub(crate) fn counts(&self) -> PathBuf {
+        self.folder.path().join("counts")
+    }
 }
 
 // === impl Contender ===
@@ -114,6 +125,14 @@ impl Contender {
 
     fn command(self, stage: &Stage, scene: Scene, room: &Room) -> io::Result<Command> {
         let mut command = pinned(SERVER_CORE, &self.program(stage)?);
+        if scene.counted {
+            let valgrind =
+                stage.tools.place(Tool::Valgrind).ok_or_else(|| io::Error::other(Tool::Valgrind.missing()))?;
+            command = pinned(SERVER_CORE, valgrind);
+            command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", room.counts().display()));
+            // One worker, as one core has: how many there are is not to depend on the machine.
+            command.env("TOKIO_WORKER_THREADS", "1").arg(self.program(stage)?);
+        }
         match self {
             Self::Monigate => gateway::configure(&mut command, stage, scene, room)?,
             Self::Nginx => nginx::configure(&mut command, stage, scene, room)?,
@@ -165,6 +184,13 @@ impl Contender {
 // === impl Running ===
 
 impl Running {
+    /// Ends the server; what it left in its room is there until that goes.
+    pub(crate) fn end(self) -> Room {
+        let Self { server, room, .. } = self;
+        drop(server);
+        room
+    }
+
     /// That it checks the key, passes the origin's very bytes, and asks the origin as often as it should: the second
     /// answer. `calls`: how often for two lookups of one session.
     pub(crate) async fn prove(&self, stage: &Stage, id: &str, calls: u64) -> io::Result<Answer> {

@@ -16,7 +16,7 @@ pub(crate) const SERVER_CORE: &str = "0";
 pub(crate) const LOAD_CORE: &str = "1";
 
 /// How long a server may take to end by itself.
-const PATIENCE: u32 = 300;
+const PATIENCE: u32 = 1000;
 const MOMENT: Duration = Duration::from_millis(10);
 
 /// A process and those that it starts; ended with this.

@@ -25,6 +25,8 @@ pub(crate) struct Stage {
     pub(crate) digest: String,
     pub(crate) rounds: u32,
     pub(crate) seconds: u32,
+    /// With the figure that instructions are held to.
+    pub(crate) held: Option<PathBuf>,
     pub(crate) client_tls: std::sync::Arc<rustls::ClientConfig>,
     folder: TempDir,
 }
@@ -43,9 +45,9 @@ impl Stage {
         let client_tls = trust(&tls.join("ca.pem"))?;
         let (key, digest) = new_key().map_err(io::Error::other)?;
         let origin = Origin::start().await?;
-        let (rounds, seconds) = (arguments.rounds, arguments.seconds);
+        let (rounds, seconds, held) = (arguments.rounds, arguments.seconds, arguments.held.clone());
         let (key, digest) = (key.expose().to_owned(), digest.to_string());
-        Ok(Self { origin, tools, key, digest, rounds, seconds, client_tls, folder })
+        Ok(Self { origin, tools, key, digest, rounds, seconds, held, client_tls, folder })
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

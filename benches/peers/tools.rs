@@ -13,6 +13,7 @@ pub(crate) enum Tool {
     Wrk,
     H2load,
     Taskset,
+    Valgrind,
 }
 
 /// What was found.
@@ -21,7 +22,8 @@ pub(crate) struct Tools(Vec<(Tool, PathBuf, String)>);
 // === impl Tool ===
 
 impl Tool {
-    const ALL: [Self; 6] = [Self::Nginx, Self::Haproxy, Self::Varnish, Self::Wrk, Self::H2load, Self::Taskset];
+    const ALL: [Self; 7] =
+        [Self::Nginx, Self::Haproxy, Self::Varnish, Self::Wrk, Self::H2load, Self::Taskset, Self::Valgrind];
 
     fn name(self) -> &'static str {
         match self {
@@ -31,6 +33,7 @@ impl Tool {
             Self::Wrk => "wrk",
             Self::H2load => "h2load",
             Self::Taskset => "taskset",
+            Self::Valgrind => "valgrind",
         }
     }
 
@@ -43,6 +46,7 @@ impl Tool {
             Self::Wrk => "wrk",
             Self::H2load => "nghttp2-client",
             Self::Taskset => "util-linux",
+            Self::Valgrind => "valgrind",
         }
     }
 
@@ -50,7 +54,7 @@ impl Tool {
         match self {
             Self::Nginx | Self::Haproxy | Self::Wrk => "-v",
             Self::Varnish => "-V",
-            Self::H2load | Self::Taskset => "--version",
+            Self::H2load | Self::Taskset | Self::Valgrind => "--version",
         }
     }
 

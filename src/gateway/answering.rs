@@ -23,8 +23,8 @@ const POLL_AFTER: HeaderName = HeaderName::from_static("monigate-poll-after");
 pub(super) fn hit(answer: &Answer, request: &HeaderMap, now: Instant) -> Served {
     let mut response = response(answer, request);
     let headers = response.headers_mut();
-    headers.insert(AGE, number(answer.age(now)));
-    headers.insert(CACHE_STATUS, from_memory(answer.ttl(now), b""));
+    overwrite(headers, AGE, number(answer.age(now)));
+    overwrite(headers, CACHE_STATUS, from_memory(answer.ttl(now), b""));
     served(response, Outcome::Hit)
 }
 
@@ -87,6 +87,14 @@ fn forwarded(told: &Told) -> &'static str {
 /// A number as a value. `HeaderValue::from` would allocate twice: it takes more room than it needs.
 fn number(number: u64) -> HeaderValue {
     HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// Puts a value in the place of the one that is there. `insert` would make room for another first, and all of the map anew.
+pub(super) fn overwrite(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    match headers.get_mut(&name) {
+        Some(held) => *held = value,
+        None => drop(headers.insert(name, value)),
+    }
 }
 
 /// `Cache-Status` of an answer from memory, and what else there is to say of it.

@@ -83,7 +83,8 @@ impl RequestId {
     }
 
     pub(super) fn header(&self) -> HeaderValue {
-        HeaderValue::from_str(self.as_str()).unwrap_or(HeaderValue::from_static("-"))
+        let text = self.text.get(..self.length).unwrap_or_default();
+        HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("-"))
     }
 }
 

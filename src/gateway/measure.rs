@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::Terms;
+use super::answering::overwrite;
 use super::arrival::{Arrival, RequestId};
 use super::body::Body;
 use super::route;
@@ -137,7 +138,7 @@ impl Measurement {
     pub(super) fn answered(&mut self, served: Served) -> Response<Body> {
         let Served { mut response, outcome, operation, failure } = served;
         self.count(operation, response.status(), outcome, failure.as_ref());
-        response.headers_mut().insert(X_REQUEST_ID, self.id.header());
+        overwrite(response.headers_mut(), X_REQUEST_ID, self.id.header());
         if !self.http1 {
             // HTTP/2 has no such header; its streams end without it.
             response.headers_mut().remove(CONNECTION);
@@ -156,12 +157,11 @@ impl Measurement {
         if self.named {
             self.metrics.caller_request(caller, outcome);
         }
-        let request_id = self.id.as_str();
         if outcome == Outcome::Refused
             && let Some(Failed { reason, space, .. }) = failure
         {
             let space = space.as_ref().map(SpaceId::as_str);
-            audit::refused(Asked { caller, operation, space, request_id }, status, reason);
+            audit::refused(Asked { caller, operation, space, request_id: self.id.as_str() }, status, reason);
         }
         let status = status.as_u16();
         let duration_seconds = took.as_secs_f64();
@@ -174,7 +174,7 @@ impl Measurement {
                 operation,
                 status,
                 duration_seconds,
-                request_id,
+                request_id = self.id.as_str(),
                 reason,
                 cause,
                 "failed"
@@ -186,7 +186,7 @@ impl Measurement {
                 operation,
                 status,
                 duration_seconds,
-                request_id,
+                request_id = self.id.as_str(),
                 reason,
                 "answered"
             );
