@@ -107,7 +107,7 @@ impl Contender {
     /// Its program; this executable for those that are built in.
     pub(crate) fn program(self, stage: &Stage) -> io::Result<PathBuf> {
         match self.tool() {
-            Some(tool) => stage.tools.place(tool).cloned().ok_or_else(|| io::Error::other(tool.missing())),
+            Some(tool) => stage.tools.get(tool),
             None if self == Self::Monigate => Ok(PathBuf::from(env!("CARGO_BIN_EXE_monigate"))),
             None => std::env::current_exe(),
         }
@@ -124,15 +124,12 @@ impl Contender {
     }
 
     fn command(self, stage: &Stage, scene: Scene, room: &Room) -> io::Result<Command> {
-        let mut command = pinned(SERVER_CORE, &self.program(stage)?);
-        if scene.counted {
-            let valgrind =
-                stage.tools.place(Tool::Valgrind).ok_or_else(|| io::Error::other(Tool::Valgrind.missing()))?;
-            command = pinned(SERVER_CORE, valgrind);
-            command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", room.counts().display()));
-            // One worker, as one core has: how many there are is not to depend on the machine.
-            command.env("TOKIO_WORKER_THREADS", "1").arg(self.program(stage)?);
-        }
+        let program = self.program(stage)?;
+        let mut command = if scene.counted {
+            counted(&stage.tools.get(Tool::Valgrind)?, &program, room)
+        } else {
+            pinned(SERVER_CORE, &program)
+        };
         match self {
             Self::Monigate => gateway::configure(&mut command, stage, scene, room)?,
             Self::Nginx => nginx::configure(&mut command, stage, scene, room)?,
@@ -179,6 +176,15 @@ impl Contender {
         let said = fs::read_to_string(folder.join("said")).unwrap_or_default();
         io::Error::other(format!("{} does not come up: {error}\n{}", self.name(), said.trim()))
     }
+}
+
+/// A command whose instructions are counted into its room.
+fn counted(valgrind: &Path, program: &Path, room: &Room) -> Command {
+    let mut command = pinned(SERVER_CORE, valgrind);
+    command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", room.counts().display()));
+    // One worker, as one core has: how many there are is not to depend on the machine.
+    command.env("TOKIO_WORKER_THREADS", "1").arg(program);
+    command
 }
 
 // === impl Running ===

@@ -107,8 +107,8 @@ impl Crowd {
 
 fn program(stage: &Stage, protocol: Protocol) -> io::Result<Command> {
     let tool = protocol.load();
-    let place = stage.tools.place(tool).ok_or_else(|| io::Error::other(tool.missing()))?;
-    Ok(pinned(LOAD_CORE, place))
+    let place = stage.tools.get(tool)?;
+    Ok(pinned(LOAD_CORE, &place))
 }
 
 fn bearer(target: &Target) -> String {

@@ -1,6 +1,7 @@
 //! The programs from elsewhere: which are there, where, in which version, and which package brings the others. Refuses to
 //! install any.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -79,6 +80,11 @@ impl Tools {
 
     pub(crate) fn place(&self, tool: Tool) -> Option<&PathBuf> {
         self.0.iter().find_map(|(found, place, _)| (*found == tool).then_some(place))
+    }
+
+    /// Where it is; an error that says how to get it if it is not there.
+    pub(crate) fn get(&self, tool: Tool) -> io::Result<PathBuf> {
+        self.place(tool).cloned().ok_or_else(|| io::Error::other(tool.missing()))
     }
 
     pub(crate) fn missing(&self) -> Vec<Tool> {

@@ -22,9 +22,7 @@ const POLL_AFTER: HeaderName = HeaderName::from_static("monigate-poll-after");
 /// A fresh answer from memory.
 pub(super) fn hit(answer: &Answer, request: &HeaderMap, now: Instant) -> Served {
     let mut response = response(answer, request);
-    let headers = response.headers_mut();
-    overwrite(headers, AGE, number(answer.age(now)));
-    overwrite(headers, CACHE_STATUS, from_memory(answer.ttl(now), b""));
+    say_from_memory(response.headers_mut(), answer, now, b"");
     served(response, Outcome::Hit)
 }
 
@@ -37,11 +35,10 @@ pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: impl FnOnce() -
     let mut response = response(&told.answer, request);
     let headers = response.headers_mut();
     if told.outcome == Outcome::Stale {
-        headers.insert(AGE, number(told.answer.age(now)));
-        headers.insert(CACHE_STATUS, from_memory(told.answer.ttl(now), b"; detail=stale"));
+        say_from_memory(headers, &told.answer, now, b"; detail=stale");
     } else {
         headers.remove(AGE);
-        headers.insert(CACHE_STATUS, HeaderValue::from_static(forwarded(told)));
+        overwrite(headers, CACHE_STATUS, HeaderValue::from_static(forwarded(told)));
     }
     if told.answer.verdict() == Verdict::Pending {
         headers.insert(POLL_AFTER, HeaderValue::from(poll_after().0));
@@ -97,7 +94,13 @@ pub(super) fn overwrite(headers: &mut HeaderMap, name: HeaderName, value: Header
     }
 }
 
-/// `Cache-Status` of an answer from memory, and what else there is to say of it.
+/// How old an answer from memory is, how long it lasts, and what else there is to say of it.
+fn say_from_memory(headers: &mut HeaderMap, answer: &Answer, now: Instant, detail: &[u8]) {
+    overwrite(headers, AGE, number(answer.age(now)));
+    overwrite(headers, CACHE_STATUS, from_memory(answer.ttl(now), detail));
+}
+
+/// `Cache-Status` of an answer from memory.
 fn from_memory(ttl: i64, detail: &[u8]) -> HeaderValue {
     let mut number = itoa::Buffer::new();
     let words = [b"monigate; hit; ttl=", number.format(ttl).as_bytes(), detail];

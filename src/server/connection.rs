@@ -122,12 +122,12 @@ impl<S: HttpService> Connection<S> {
         // HTTP/2 shows in its frames what of an answer is missing, HTTP/1 maybe only by how its connection ends.
         let is_broken = protocol == Protocol::Http1 && !activity.is_all_told();
         if over.is_some() && (is_broken || said.is_none()) {
-            let order = if protocol == Protocol::Http1 { Ending::Broken } else { Ending::Whole(Vec::new()) };
-            return (over == Some(CloseReason::GivenUp)).then_some(order);
+            let ending = if protocol == Protocol::Http1 { Ending::Broken } else { Ending::Whole(Vec::new()) };
+            return (over == Some(CloseReason::GivenUp)).then_some(ending);
         }
         // Not into the middle of an answer, and not behind one that said it is the last.
         let is_owed = over.is_some() || activity.has_met_rejection();
-        let can_say = protocol == Protocol::Http1 && activity.is_all_told() && is_owed;
+        let can_say = protocol == Protocol::Http1 && !is_broken && is_owed;
         // A request whose body breaks has its answer from the service, which found that the body ends too soon.
         let words = said.filter(|why| can_say && *why != Rejection::Chunk).map(|why| self.last_words(why));
         Some(Ending::Whole(words.unwrap_or_default()))
