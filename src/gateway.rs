@@ -11,6 +11,7 @@ mod conditional;
 mod contain;
 mod directives;
 mod errand;
+mod fast_path;
 mod measure;
 mod recall;
 mod rejected;
@@ -23,15 +24,17 @@ mod tests;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::lookup::Lookups;
 use crate::monime::{SpaceId, Version};
-use crate::server::HeadLimits;
+use crate::server::{FastPath, HeadLimits, PlainHead};
 use crate::telemetry::Metrics;
 use crate::upstream::{Failure, Fetch, Forwards, Reply};
 use admit::Admit;
@@ -41,6 +44,7 @@ pub use body::Body;
 use contain::Contain;
 use errand::Errands;
 pub use errand::{BodyLimits, Writes};
+use fast_path::Hits;
 use measure::Measure;
 use recall::{Ask, Recall};
 pub use rejected::reject;
@@ -73,6 +77,33 @@ pub struct Terms {
     pub writes: Writes,
 }
 
+/// What requests are answered by: hits at once where that can be, everything by a stack.
+#[derive(Debug, Clone)]
+struct Gateway<S> {
+    hits: Arc<Hits>,
+    stack: S,
+}
+
+impl<S> FastPath for Gateway<S> {
+    fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
+        self.hits.answer(head, out)
+    }
+}
+
+impl<S: Service<R>, R> Service<R> for Gateway<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.stack.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        self.stack.call(request)
+    }
+}
+
 /// Everything between a caller's request and a lookup, or what is passed on by `forwards`, outermost first. Always ready;
 /// never fails.
 pub fn gateway<F, B>(
@@ -80,7 +111,12 @@ pub fn gateway<F, B>(
     forwards: Forwards,
     terms: Terms,
     metrics: Arc<Metrics>,
-) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send>
++ FastPath
++ Clone
++ Send
++ Sync
++ 'static
 where
     F: Service<Fetch, Response = Reply, Error = Failure> + Clone + Send + Sync + 'static,
     F::Future: Send,
@@ -88,7 +124,8 @@ where
 {
     let terms = Arc::new(terms);
     let errands = Errands::new(forwards, lookups.memory().clone(), &terms, Arc::clone(&metrics));
-    ServiceBuilder::new()
+    let hits = Arc::new(Hits::new(lookups.memory().clone(), Arc::clone(&terms), Arc::clone(&metrics)));
+    let stack = ServiceBuilder::new()
         // Outermost: every request is counted once, also one that is refused, that fails, or whose caller leaves.
         .layer_fn(|inner| Measure::new(inner, Arc::clone(&terms), Arc::clone(&metrics)))
         // Above all that can refuse or fail: from here on there is always an answer.
@@ -99,5 +136,6 @@ where
         .layer_fn(|inner| Recall::new(inner, lookups.clone(), errands.clone(), Arc::clone(&terms)))
         // Below the hits, so that a crowd that waits on Monime never costs a caller an answer that is already here.
         .layer_fn(|inner| Admit::new(inner, terms.places.clone()))
-        .service(Ask::new(lookups.clone()))
+        .service(Ask::new(lookups.clone()));
+    Gateway { hits, stack }
 }

@@ -51,7 +51,7 @@ use admin::{Admin, AdminService, Operated, Readiness};
 use assembly::Current;
 use config::{Config, Problems};
 use server::tls::InvalidTls;
-use server::{Address, HttpService, Listener, Replaceable, Rules, Tls};
+use server::{Address, HttpService, Listener, Replaceable, Rules, Tls, WithoutFastPath};
 use telemetry::Metrics;
 
 pub use assembly::{CannotAssemble, Parts};
@@ -187,7 +187,7 @@ impl Monigate {
             });
             // None of the three ends by itself.
             let beside = async {
-                let operators = server::serve(admin_listener, admin, admin_rules, pending());
+                let operators = server::serve(admin_listener, WithoutFastPath(admin), admin_rules, pending());
                 let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
                 tokio::join!(tend, changes, current.follow_keys(), operators).0
             };

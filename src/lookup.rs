@@ -6,6 +6,7 @@
 
 mod answer;
 mod flight;
+mod head;
 mod landing;
 mod lifetimes;
 mod memory;
@@ -103,7 +104,7 @@ where
     /// The kept answer, if it is fresh at this moment. Allocates nothing and waits for nobody.
     #[must_use]
     pub fn recall(&self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Answer>> {
-        self.shared.memory.inner().store.fresh(key, now)
+        self.shared.memory.recall(key, now)
     }
 
     /// The kept answer, fresh or stale: for a caller who would otherwise be told that Monime failed.

@@ -22,6 +22,9 @@ pub const VERSION_HEADER: &str = "monime-version";
 pub const RATE_LIMIT_HEADER: &str = "monime-rate-limit";
 /// The header in which Monime names each request that it answered.
 pub const REQUEST_ID_HEADER: &str = "monime-request-id";
+/// The headers in which Monime says what it did with a request: its name, and with it a checksum, a duration and a moment.
+pub const DIAGNOSTIC_HEADERS: [&str; 4] =
+    ["monime-request-checksum", "monime-request-duration", REQUEST_ID_HEADER, "monime-request-timestamp"];
 /// The release that Monime's public OpenAPI file describes.
 pub const CURRENT_VERSION: &str = "caph.2025-08-23";
 /// Every release that is known.

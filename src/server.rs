@@ -7,6 +7,7 @@ mod activity;
 mod call;
 mod connection;
 mod crowd;
+mod fast_path;
 mod framing;
 mod http1;
 mod http2;
@@ -38,6 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
+pub use fast_path::{FastPath, PlainHead, WithoutFastPath};
 pub use framing::{Broken, Framing};
 pub use limits::{HeadLimits, Limits, Times};
 pub use listener::{Address, InvalidAddress, Listener};
@@ -56,9 +58,10 @@ use watchdog::ServerState;
 /// the first to the second, twice as long each time.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// What a server serves: always ready, never failing, cheap to clone.
+/// What a server serves: always ready, never failing, cheap to clone; at once where it can be.
 pub trait HttpService:
     Service<Request<Upload>, Response = Response<Self::Body>, Error = Infallible, Future: Send + 'static>
+    + FastPath
     + Clone
     + Send
     + Sync
@@ -71,6 +74,7 @@ pub trait HttpService:
 impl<S, B> HttpService for S
 where
     S: Service<Request<Upload>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + FastPath
         + Clone
         + Send
         + Sync

@@ -113,8 +113,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Service-account tokens.
     ("jsonwebtoken", &["caller"]),
     ("moka", &["lookup"]),
-    // In `server`: the ends of lines.
-    ("memchr", &["secret", "server"]),
+    // In `server` and `lookup`: the ends of lines.
+    ("memchr", &["secret", "server", "lookup"]),
     ("secrecy", &["secret"]),
     // How a proxy's credentials are read from a URL and written into a header field; how a gateway key is written.
     ("base64", &["secret", "caller"]),
@@ -126,7 +126,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("anstyle", &["cli"]),
     ("clap", &["cli"]),
     ("config", &["config"]),
-    ("httpdate", &["upstream"]),
+    ("httpdate", &["upstream", "server"]),
     ("humantime", &["config", "sandbox", "cli"]),
     ("itoa", &["gateway"]),
     // The process's own limits.

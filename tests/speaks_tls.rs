@@ -19,7 +19,7 @@ use futures_util::future::poll_immediate;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use monigate::server::tls::{ClientAuth, Files};
-use monigate::server::{Address, ClientCertificate, HttpService, Listener, Rules, Tls, Upload, serve};
+use monigate::server::{Address, ClientCertificate, HttpService, Listener, Rules, Tls, Upload, WithoutFastPath, serve};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind};
 use support::certificates::{Ca, DAY, Leaf, put};
@@ -48,7 +48,7 @@ struct Served {
 
 /// Answers with the HTTP version and the names in the client's certificate.
 fn who() -> impl HttpService {
-    service_fn(async |request: Request<Upload>| {
+    WithoutFastPath(service_fn(async |request: Request<Upload>| {
         let names = request.extensions().get::<ClientCertificate>().map(|certificate| {
             let mut names: Vec<_> = certificate.uri_names().chain(certificate.dns_names()).collect();
             names.sort_unstable();
@@ -56,7 +56,7 @@ fn who() -> impl HttpService {
         });
         let said = format!("{:?} {}", request.version(), names.as_deref().unwrap_or("nobody"));
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(said))))
-    })
+    }))
 }
 
 impl Served {
@@ -352,14 +352,14 @@ async fn what_was_asked_before_its_ca_was_gone_is_still_answered() {
     let clients = Ca::new("the clients' CA");
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (says_begun, waits) = (Arc::clone(&begun), Arc::clone(&go));
-    let slow = service_fn(move |_: Request<Upload>| {
+    let slow = WithoutFastPath(service_fn(move |_: Request<Upload>| {
         let (begun, go) = (Arc::clone(&says_begun), Arc::clone(&waits));
         async move {
             begun.notify_one();
             go.notified().await;
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("answered"))))
         }
-    });
+    }));
     let served = Served::serving(Some((&clients, ClientAuth::Required)), slow).await;
     let mut h2 = served.h2(Some(&clients.client(&[SHOP], &[]))).await;
     h2.ready().await.unwrap();

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::credential::presented;
+use super::credential::{bearer, presented};
 use super::issuer::{Issuer, is_token_shaped, subject_of};
 use super::keys::{Keys, Plainly, Steps};
 use super::{Caller, Named, Unproved};
@@ -83,6 +83,14 @@ impl Callers {
     /// [`Unproved`]: the request is nobody's.
     pub fn identify(&self, headers: &HeaderMap, certificate: &[impl AsRef<str>]) -> Result<&Arc<Caller>, Unproved> {
         self.identify_by(&Plainly, headers, certificate)
+    }
+
+    /// Whose gateway key is in this `Authorization` field, if it is anyone's; over a connection without a client certificate
+    /// that is who [`Callers::identify`] names. Never looks at service-account tokens. Allocates nothing.
+    #[must_use]
+    pub fn by_key(&self, authorization: &[u8]) -> Option<&Arc<Caller>> {
+        let place = self.by_key.find(&Plainly, bearer(authorization).ok()?)?;
+        self.all.get(place)
     }
 
     pub(super) fn identify_by(

@@ -32,7 +32,7 @@ pub fn is_misplaced(text: &str) -> bool {
 }
 
 /// RFC 6750 section 2.1, but for one thing: RFC 9110 lets more than one space follow a scheme, and nobody sends that.
-fn bearer(field: &[u8]) -> Result<&[u8], Unproved> {
+pub(super) fn bearer(field: &[u8]) -> Result<&[u8], Unproved> {
     let mut parts = field.splitn(2, |byte| *byte == b' ');
     let scheme = parts.next().unwrap_or_default();
     if !scheme.eq_ignore_ascii_case(b"bearer") {

@@ -19,11 +19,35 @@ use crate::telemetry::Outcome;
 /// Seconds after which a pending session should be asked for again. Not `Retry-After`: SDKs sleep on that one.
 const POLL_AFTER: HeaderName = HeaderName::from_static("monigate-poll-after");
 
+/// How `Cache-Status` (RFC 9211) begins of an answer from memory; how long it lasts follows.
+const FROM_MEMORY: &[u8] = b"monigate; hit; ttl=";
+/// Room for what others write behind a head: a date, and its end.
+const BEHIND: usize = 64;
+
 /// A fresh answer from memory.
 pub(super) fn hit(answer: &Answer, request: &HeaderMap, now: Instant) -> Served {
     let mut response = response(answer, request);
     say_from_memory(response.headers_mut(), answer, now, b"");
     served(response, Outcome::Hit)
+}
+
+/// The head of the same, as HTTP/1.1 sends it, but for its end; with room for a body.
+pub(super) fn write_hit(answer: &Answer, request_id: &[u8], now: Instant, out: &mut Vec<u8>) {
+    let mut digits = (itoa::Buffer::new(), itoa::Buffer::new());
+    let (age, ttl) = (digits.0.format(answer.age(now)).as_bytes(), digits.1.format(answer.ttl(now)).as_bytes());
+    let head = [
+        answer.head(),
+        b"age: ",
+        age,
+        b"\r\ncache-status: ",
+        FROM_MEMORY,
+        ttl,
+        b"\r\nx-request-id: ",
+        request_id,
+        b"\r\n",
+    ];
+    out.reserve_exact(head.iter().map(|part| part.len()).sum::<usize>() + BEHIND + answer.body().len());
+    head.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 /// What a flight brought.
@@ -47,13 +71,13 @@ pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: impl FnOnce() -
 }
 
 fn response(answer: &Answer, request: &HeaderMap) -> Response<Body> {
-    let mut headers = answer.headers().clone();
+    let mut headers = answer.headers();
     let (status, body) = if conditional::holds(request, &headers) {
         headers.remove(CONTENT_LENGTH);
         headers.remove(CONTENT_TYPE);
         (StatusCode::NOT_MODIFIED, Bytes::new())
     } else {
-        (answer.status(), answer.body().clone())
+        (answer.status(), answer.body())
     };
     let mut response = Response::new(Body::whole(body));
     *response.status_mut() = status;
@@ -103,7 +127,7 @@ fn say_from_memory(headers: &mut HeaderMap, answer: &Answer, now: Instant, detai
 /// `Cache-Status` of an answer from memory.
 fn from_memory(ttl: i64, detail: &[u8]) -> HeaderValue {
     let mut number = itoa::Buffer::new();
-    let words = [b"monigate; hit; ttl=", number.format(ttl).as_bytes(), detail];
+    let words = [FROM_MEMORY, number.format(ttl).as_bytes(), detail];
     let mut text = BytesMut::with_capacity(words.iter().map(|word| word.len()).sum());
     words.iter().for_each(|word| text.extend_from_slice(word));
     HeaderValue::from_maybe_shared(text.freeze()).unwrap_or(HeaderValue::from_static("monigate"))

@@ -62,14 +62,14 @@ impl Door {
 impl RequestId {
     const MAX: usize = 64;
 
-    /// The caller's own if it is one that may stand in a log, else a new one. A key that was put there may not.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// What the caller calls it if that may stand in a log, else a new one. A key that was put there may not.
+    pub(super) fn of(named: Option<&[u8]>) -> Self {
         let mut id = Self { text: [0; Self::MAX], length: 0 };
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let is_key = |id: &[u8]| std::str::from_utf8(id).is_ok_and(is_misplaced);
         let usable = |id: &&[u8]| (1..=Self::MAX).contains(&id.len()) && id.iter().all(allowed) && !is_key(id);
         let drawn = fastrand::u64(..).to_be_bytes().map(hex);
-        let text = headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes).filter(usable);
+        let text = named.filter(usable);
         let text = text.unwrap_or(drawn.as_flattened());
         for (to, from) in id.text.iter_mut().zip(text) {
             *to = *from;
@@ -78,13 +78,21 @@ impl RequestId {
         id
     }
 
+    /// Of a request with these headers.
+    pub(super) fn of_headers(headers: &HeaderMap) -> Self {
+        Self::of(headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.text.get(..self.length).unwrap_or_default()
+    }
+
     pub(super) fn as_str(&self) -> &str {
-        self.text.get(..self.length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
     pub(super) fn header(&self) -> HeaderValue {
-        let text = self.text.get(..self.length).unwrap_or_default();
-        HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("-"))
+        HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static("-"))
     }
 }
 

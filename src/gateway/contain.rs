@@ -96,7 +96,7 @@ mod tests {
 
     fn arrival() -> Arrival<()> {
         let request = Request::new(());
-        let id = RequestId::of(request.headers());
+        let id = RequestId::of_headers(request.headers());
         Arrival { request, caller: Ok(None), id, came_at: tokio::time::Instant::now(), operation: "GetPayout" }
     }
 

@@ -9,9 +9,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
@@ -63,6 +64,20 @@ pub(super) struct Measurement {
     counted: bool,
 }
 
+/// What is counted of one request: how it came out, and whose it was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count<'a> {
+    pub(super) operation: &'static str,
+    pub(super) status: StatusCode,
+    pub(super) outcome: Outcome,
+    pub(super) failure: Option<&'a Failed>,
+    /// Whether callers have names here.
+    pub(super) named: bool,
+    pub(super) caller: Option<&'a str>,
+    pub(super) request_id: &'a RequestId,
+    pub(super) took: Duration,
+}
+
 // === impl Measure ===
 
 impl<S> Measure<S> {
@@ -84,7 +99,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (started, id) = (Instant::now(), RequestId::of(request.headers()));
+        let (started, id) = (Instant::now(), RequestId::of_headers(request.headers()));
         let (caller, operation) = (self.terms.door.who(&request), route::operation_of(&request));
         let measurement = Measurement {
             metrics: Arc::clone(&self.metrics),
@@ -125,7 +140,7 @@ impl Measurement {
         Self {
             metrics,
             started: Instant::now(),
-            id: RequestId::of(&HeaderMap::new()),
+            id: RequestId::of(None),
             operation: route::NO_OPERATION,
             named,
             caller: None,
@@ -151,17 +166,36 @@ impl Measurement {
 
     fn count(&mut self, operation: &'static str, status: StatusCode, outcome: Outcome, failure: Option<&Failed>) {
         self.counted = true;
-        let took = self.started.elapsed();
-        self.metrics.request(operation, status, outcome, took);
-        let caller = self.caller.as_ref().map(|caller| caller.name().as_ref());
-        if self.named {
-            self.metrics.caller_request(caller, outcome);
+        let (caller, took) = (self.caller.as_ref().map(|caller| caller.name().as_ref()), self.started.elapsed());
+        let (named, request_id) = (self.named, &self.id);
+        Count { operation, status, outcome, failure, named, caller, request_id, took }.add_to(&self.metrics);
+    }
+}
+
+impl Drop for Measurement {
+    fn drop(&mut self) {
+        if !self.counted {
+            let status = StatusCode::from_u16(CALLER_LEFT).unwrap_or(StatusCode::BAD_REQUEST);
+            self.count(self.operation, status, Outcome::Refused, None);
+        }
+    }
+}
+
+// === impl Count ===
+
+impl Count<'_> {
+    /// Counts it, and writes its lines.
+    pub(super) fn add_to(&self, metrics: &Metrics) {
+        let Self { operation, status, outcome, failure, named, caller, request_id, took } = *self;
+        metrics.request(operation, status, outcome, took);
+        if named {
+            metrics.caller_request(caller, outcome);
         }
         if outcome == Outcome::Refused
             && let Some(Failed { reason, space, .. }) = failure
         {
             let space = space.as_ref().map(SpaceId::as_str);
-            audit::refused(Asked { caller, operation, space, request_id: self.id.as_str() }, status, reason);
+            audit::refused(Asked { caller, operation, space, request_id: request_id.as_str() }, status, reason);
         }
         let status = status.as_u16();
         let duration_seconds = took.as_secs_f64();
@@ -174,7 +208,7 @@ impl Measurement {
                 operation,
                 status,
                 duration_seconds,
-                request_id = self.id.as_str(),
+                request_id = request_id.as_str(),
                 reason,
                 cause,
                 "failed"
@@ -186,19 +220,10 @@ impl Measurement {
                 operation,
                 status,
                 duration_seconds,
-                request_id = self.id.as_str(),
+                request_id = request_id.as_str(),
                 reason,
                 "answered"
             );
-        }
-    }
-}
-
-impl Drop for Measurement {
-    fn drop(&mut self) {
-        if !self.counted {
-            let status = StatusCode::from_u16(CALLER_LEFT).unwrap_or(StatusCode::BAD_REQUEST);
-            self.count(self.operation, status, Outcome::Refused, None);
         }
     }
 }

@@ -20,10 +20,10 @@ use crate::monime::operation::{self, GET_CHECKOUT_SESSION, Operation};
 use crate::monime::{KeyRef, SPACE_HEADER, SessionIdRef, SpaceId, VERSION_HEADER, Version};
 use crate::server::HeadLimits;
 
-const SPACE: HeaderName = HeaderName::from_static(SPACE_HEADER);
-const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
+pub(super) const SPACE: HeaderName = HeaderName::from_static(SPACE_HEADER);
+pub(super) const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
 /// How many seconds a caller is ready to wait.
-const TIMEOUT: HeaderName = HeaderName::from_static("monigate-timeout");
+pub(super) const TIMEOUT: HeaderName = HeaderName::from_static("monigate-timeout");
 /// What a request is counted under that is for no operation that is known.
 pub(super) const NO_OPERATION: &str = "none";
 
@@ -91,7 +91,7 @@ pub(super) enum Refused {
 }
 
 /// What a request may ask for: a caller's policy, or the open door's.
-struct Rights<'a> {
+pub(super) struct Rights<'a> {
     caller: Option<&'a Arc<Caller>>,
     /// The space of a request that names none.
     default_space: Option<&'a SpaceId>,
@@ -116,7 +116,7 @@ impl From<Refused> for Refusal {
 // === impl Rights ===
 
 impl<'a> Rights<'a> {
-    fn of(caller: Option<&'a Arc<Caller>>, terms: &'a Terms) -> Self {
+    pub(super) fn of(caller: Option<&'a Arc<Caller>>, terms: &'a Terms) -> Self {
         match caller {
             Some(caller) => {
                 let spaces = caller.policy().spaces.as_slice();
@@ -129,8 +129,19 @@ impl<'a> Rights<'a> {
     }
 
     /// Whether this operation may be used. Who has no name may look sessions up and nothing else.
-    fn cover(&self, operation: &'static str) -> bool {
+    pub(super) fn cover(&self, operation: &'static str) -> bool {
         self.caller.map_or(operation == GET_CHECKOUT_SESSION, |caller| caller.may(operation))
+    }
+
+    /// The space that is meant by this name, or by none.
+    pub(super) fn space(&self, named: Option<&str>) -> Result<&'a SpaceId, Refused> {
+        let Some(named) = named else { return self.default_space.ok_or(Refused::SpaceRequired) };
+        // A space that is allowed is well-formed, so only the others need a closer look.
+        let allowed = self.spaces.iter().find(|space| space.as_str() == named);
+        allowed.ok_or_else(|| match SpaceId::parse(named) {
+            Ok(_) => Refused::SpaceForbidden,
+            Err(_) => Refused::SpaceInvalid,
+        })
     }
 }
 
@@ -171,7 +182,7 @@ fn lookup<'a, B: Body>(
     no_body(request)?;
     let directives = Directives::of(headers);
     Ok(Lookup {
-        key: KeyRef { space: space(headers, rights)?, id, version: version(headers, terms)? },
+        key: KeyRef { space: space(headers, rights)?, id, version: version_of(headers, terms)? },
         caller: rights.caller,
         only_if_cached: directives.only_if_cached,
         refresh: directives.no_cache && terms.callers_may_refresh,
@@ -194,7 +205,7 @@ fn errand<'a, B: Body>(
         no_body(request)?;
     }
     let carried = errand::carried(operation, headers)?;
-    let (space, version) = (space(headers, rights)?, version(headers, terms)?);
+    let (space, version) = (space(headers, rights)?, version_of(headers, terms)?);
     // What a write takes is bounded where it is sent.
     let most = if operation.writes() { Duration::MAX } else { terms.patience };
     let (patience, sees_ends) = (patience(headers, most)?, request.version() >= HttpVersion::HTTP_11);
@@ -269,21 +280,16 @@ fn other_route(method: &Method, path: &str) -> Result<Route<'static>, Refused> {
 }
 
 fn space<'a>(headers: &HeaderMap, rights: &Rights<'a>) -> Result<&'a SpaceId, Refused> {
-    let Some(named) = only(headers, &SPACE).map_err(|_| Refused::SpaceInvalid)? else {
-        return rights.default_space.ok_or(Refused::SpaceRequired);
-    };
-    // A space that is allowed is well-formed, so only the others need a closer look.
-    let allowed = rights.spaces.iter().find(|space| space.as_str() == named);
-    allowed.ok_or_else(|| match SpaceId::parse(named) {
-        Ok(_) => Refused::SpaceForbidden,
-        Err(_) => Refused::SpaceInvalid,
-    })
+    rights.space(only(headers, &SPACE).map_err(|_| Refused::SpaceInvalid)?)
 }
 
-fn version<'a>(headers: &HeaderMap, terms: &'a Terms) -> Result<&'a Version, Refused> {
-    let Some(named) = only(headers, &VERSION).map_err(|_| Refused::VersionNotAllowed)? else {
-        return Ok(&terms.version);
-    };
+fn version_of<'a>(headers: &HeaderMap, terms: &'a Terms) -> Result<&'a Version, Refused> {
+    version(only(headers, &VERSION).map_err(|_| Refused::VersionNotAllowed)?, terms)
+}
+
+/// The version that is meant by this name, or by none.
+pub(super) fn version<'a>(named: Option<&str>, terms: &'a Terms) -> Result<&'a Version, Refused> {
+    let Some(named) = named else { return Ok(&terms.version) };
     // An open value would let a caller mint keys.
     terms.versions.iter().find(|version| version.as_str() == named).ok_or(Refused::VersionNotAllowed)
 }

@@ -2,6 +2,7 @@
 //! paused clock and without a socket.
 
 mod admission;
+mod at_once;
 mod callers;
 mod conditions;
 mod counting;
@@ -38,6 +39,7 @@ struct Gateway {
     monime: Monime,
     metrics: Arc<Metrics>,
     service: BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>,
+    fast_path: Box<dyn FastPath + Send + Sync>,
 }
 
 /// What a caller got, to its last byte.
@@ -92,8 +94,9 @@ impl Gateway {
         change(&mut terms);
         let metrics = Arc::new(Metrics::new().unwrap());
         let lookups = Lookups::new(monime.clone(), Memory::new(limits(1 << 22), Arc::clone(&metrics)), lifetimes);
-        let service = BoxCloneSyncService::new(gateway(lookups, forwards, terms, Arc::clone(&metrics)));
-        Self { monime, metrics, service }
+        let gateway = gateway(lookups, forwards, terms, Arc::clone(&metrics));
+        let fast_path = Box::new(gateway.clone());
+        Self { monime, metrics, service: BoxCloneSyncService::new(gateway), fast_path }
     }
 
     /// Sends a request. Nothing happens before the returned future is polled.

@@ -1,13 +1,15 @@
 //! One answer of Monime's, judged once and ready to be told any number of times.
 //!
-//! Immutable. Holds the body byte for byte, the headers that every caller gets, and the moments that decide how long
-//! it may be told. Refuses to say anything about a caller: what depends on one is overwritten in a copy.
+//! Immutable. Holds the head that every caller gets and the body byte for byte, as HTTP/1.1 sends them and in one piece
+//! of memory, and the moments that decide how long it may be told. Refuses to say anything about a caller: what depends
+//! on one is written behind the head, or into a copy.
 
 use bytes::Bytes;
-use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER, VIA};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER, VIA};
 use http::{HeaderMap, StatusCode, Version};
 use tokio::time::Instant;
 
+use super::head;
 use super::lifetimes::Lifetimes;
 use crate::monime::verdict::judge;
 use crate::monime::{self, Flaw, Key, RATE_LIMIT_HEADER, SessionIdRef, Verdict};
@@ -23,16 +25,16 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
 /// up. Measured as the growth of resident memory over 60,000 entries with bodies of 300, 1,300 and 5,000 bytes, which
 /// agreed within 20 bytes.
 const BOOKKEEPING: usize = 900;
-/// What one field of a header map takes, its share of the index included.
-const FIELD: usize = 112;
 
 /// An answer as it is told to callers.
 #[derive(Debug)]
 pub struct Answer {
     status: StatusCode,
     verdict: Verdict,
-    headers: HeaderMap,
-    body: Bytes,
+    /// The head without its end, and the body.
+    text: Bytes,
+    /// Where in it the body begins.
+    body_at: usize,
     asked_at: Instant,
     fresh_until: Instant,
     /// Never before `fresh_until`.
@@ -62,8 +64,10 @@ impl Answer {
                 let (ttl, stale) = lifetimes.of(verdict);
                 let fresh_until = asked_at + ttl;
                 let stale_until = fresh_until + stale;
-                let headers = template(status, protocol, headers, &body);
-                Ok(Self { status, verdict, headers, body, asked_at, fresh_until, stale_until })
+                let mut text = head::write(status, &template(status, protocol, headers, &body), body.len());
+                let body_at = text.len();
+                text.extend_from_slice(&body);
+                Ok(Self { status, verdict, text: text.into(), body_at, asked_at, fresh_until, stale_until })
             }
             Err(flaw) => Err((flaw, Diagnostics::of(headers))),
         }
@@ -81,17 +85,23 @@ impl Answer {
         self.verdict
     }
 
-    /// The headers for callers. Room for `Age`, `Cache-Status` and `X-Request-Id` is taken already, so that writing
-    /// them into a copy does not make it grow.
+    /// The head for callers as HTTP/1.1 sends it: the status line, and every field that does not depend on the caller or
+    /// the moment, each with the end of its line. The end of the head is left to whoever adds those that do.
     #[must_use]
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+    pub fn head(&self) -> &[u8] {
+        self.text.get(..self.body_at).unwrap_or_default()
     }
 
-    /// The body, byte for byte as Monime sent it, decoded.
+    /// The same fields, with room for `Age`, `Cache-Status` and `X-Request-Id`. Their values share the answer's memory.
     #[must_use]
-    pub fn body(&self) -> &Bytes {
-        &self.body
+    pub fn headers(&self) -> HeaderMap {
+        head::read(&self.text.slice(..self.body_at))
+    }
+
+    /// The body, byte for byte as Monime sent it, decoded. Shares the answer's memory.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.text.slice(self.body_at..)
     }
 
     /// Seconds since Monime was asked.
@@ -124,14 +134,7 @@ impl Answer {
 
     /// What keeping it under `key` costs, in bytes.
     pub(super) fn weight(&self, key: &Key) -> usize {
-        let values: usize = self.headers.values().map(HeaderValue::len).sum();
-        size_of::<Self>()
-            + size_of::<Key>()
-            + key.id.as_str().len()
-            + self.headers.capacity() * FIELD
-            + values
-            + self.body.len()
-            + BOOKKEEPING
+        size_of::<Self>() + size_of::<Key>() + key.id.as_str().len() + self.text.len() + BOOKKEEPING
     }
 }
 
@@ -169,9 +172,6 @@ fn template(status: StatusCode, protocol: Version, mut kept: HeaderMap, body: &B
     // They belong to a 429 or a 503, which is never told as an answer: SDKs sleep on `Retry-After` wherever they see it.
     headers.remove(RETRY_AFTER);
     headers.remove(RATE_LIMIT);
-    headers.insert(AGE, HeaderValue::from_static("0"));
-    headers.insert(CACHE_STATUS, HeaderValue::from_static("monigate"));
-    headers.insert(X_REQUEST_ID, HeaderValue::from_static("-"));
     headers
 }
 

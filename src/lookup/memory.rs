@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::answer::Answer;
 use super::flight::Flights;
 use super::landing::Landing;
 use super::pending::{PendingKeys, PollAfter};
 use super::store::Store;
-use crate::monime::{Key, SessionId, SpaceId};
+use crate::monime::{Key, KeyRef, SessionId, SpaceId};
 use crate::telemetry::Metrics;
 
 /// How often memory is swept: often enough that what was evicted does not stay, seldom enough to cost nothing.
@@ -66,6 +67,12 @@ impl Memory {
         let store = Store::new(limits.max_size, Arc::clone(&metrics));
         let (flights, pending) = (Flights::new(limits.max_flights), PendingKeys::new(limits.rate));
         Self(Arc::new(Inner { store, flights, pending, last_landing: Mutex::default(), metrics }))
+    }
+
+    /// The kept answer, if it is fresh at this moment. Allocates nothing and waits for nobody.
+    #[must_use]
+    pub fn recall(&self, key: KeyRef<'_>, now: Instant) -> Option<Arc<Answer>> {
+        self.0.store.fresh(key, now)
     }
 
     /// From now on at most so many flights. What is under way stays under way.

@@ -8,7 +8,7 @@ use std::path::{self, Path, PathBuf};
 
 use super::tls::{NoCa, find_or_make_ca};
 use super::{DEFAULT_TOKEN, PREFIX, Profile, Sandbox, Schedule};
-use crate::server::{Address, Listener, Rules, serve};
+use crate::server::{Address, Listener, Rules, WithoutFastPath, serve};
 
 /// Where to listen, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Open {
 
     /// Serves until `stop` resolves and every request in progress is answered.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        serve(self.listener, self.sandbox.service(), Rules::default(), stop).await;
+        serve(self.listener, WithoutFastPath(self.sandbox.service()), Rules::default(), stop).await;
     }
 }
 

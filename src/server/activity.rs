@@ -129,6 +129,17 @@ impl Activity {
         }
     }
 
+    /// How many requests were answered, or given up by their callers.
+    pub(super) fn ended(&self) -> usize {
+        self.ended.load(Relaxed)
+    }
+
+    /// A request was answered at once, and its answer is to be sent.
+    pub(super) fn answers_at_once(&self) {
+        self.ended.fetch_add(1, Relaxed);
+        self.unflushed.store(true, Relaxed);
+    }
+
     /// Whether every answer so far is on the wire.
     pub(super) fn is_all_told(&self) -> bool {
         self.calls.load(Relaxed) == 0 && !self.unflushed.load(Relaxed)
@@ -173,6 +184,11 @@ impl CallGuard {
     /// A piece of its answer is taken.
     pub(super) fn taken(&self) {
         self.activity.taken.fetch_add(1, Relaxed);
+    }
+
+    /// Nothing is answered behind it.
+    pub(super) fn leaves(&self) {
+        self.activity.leave();
     }
 
     pub(super) fn is_last(&self) -> bool {

@@ -172,6 +172,7 @@ impl Exchange {
         // HTTP/1.0 gets one answer a connection: what keeps it open there was never standardised.
         if version < Version::HTTP_11 || (version == Version::HTTP_11 && is_last) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            under_way.leaves();
         }
         response.map(|body| Answer { body, left: Bytes::new(), under_way, rest })
     }

@@ -93,7 +93,9 @@ impl<S: HttpService> Connection<S> {
             activity.leave();
         }
         let framing = (protocol == Protocol::Http1).then(|| Framing::new(self.limits.head));
-        let (wire, lent) = Wire::over(io, framing, &activity);
+        // What a client's certificate allows is looked at for each request, on the way of all.
+        let fast_path = client.is_none().then(|| self.service.clone());
+        let (wire, lent) = Wire::over(io, framing, fast_path, &activity);
         let (wire, activity) = (TokioIo::new(wire), &activity);
         let service = Calls {
             service: self.service.clone(),
@@ -104,11 +106,11 @@ impl<S: HttpService> Connection<S> {
         let over = match protocol {
             Protocol::Http1 => {
                 let http = http1::builder(self.limits.head).serve_connection(wire, service);
-                self.attend(pin!(http), watchdog).await
+                self.attend(pin!(http), watchdog, activity).await
             }
             Protocol::Http2 => {
                 let http = http2::builder(self.limits.head).serve_connection(wire, service);
-                self.attend(pin!(http), watchdog).await
+                self.attend(pin!(http), watchdog, activity).await
             }
         };
         if let (Some(ending), Some(io)) = (self.ending(over, protocol, activity), lent.back()) {
@@ -134,14 +136,21 @@ impl<S: HttpService> Connection<S> {
     }
 
     /// Until the library is done with it, or its time is over.
-    async fn attend<H: Http>(&mut self, mut http: Pin<&mut H>, mut watchdog: Watchdog) -> Option<CloseReason> {
+    async fn attend<H: Http>(
+        &mut self,
+        mut http: Pin<&mut H>,
+        mut watchdog: Watchdog,
+        activity: &Activity,
+    ) -> Option<CloseReason> {
         let mut timer = pin!(sleep_until(watchdog.first_look()));
         loop {
             tokio::select! {
                 biased;
                 ended = http.as_mut() => {
                     // What is broken off must not look like an end in good order, which over TLS is a message.
-                    return ended.err().map(|error| {
+                    // Of what was answered at once the library knows nothing, and takes the end for one before a request.
+                    let is_broken = !(activity.is_peer_done() && activity.is_all_told());
+                    return ended.err().filter(|_| is_broken).map(|error| {
                         tracing::debug!(%error, "a connection ended early");
                         CloseReason::GivenUp
                     });

@@ -17,6 +17,7 @@ use memchr::memchr;
 use super::limits::HeadLimits;
 use super::rejection::Rejection;
 use chunks::Chunks;
+pub(super) use head::split_once;
 use head::{Body, Head};
 
 /// Reads along with a connection.
@@ -28,6 +29,8 @@ pub struct Framing {
     /// the head ends.
     pieces: Vec<u8>,
     heads: u64,
+    /// Whether the head that ended last says nothing of a body, nor that its connection is to be anything but kept.
+    is_plain: bool,
 }
 
 /// What was read cannot be trusted, nor can anything after it.
@@ -58,7 +61,7 @@ impl Framing {
     /// Before the first byte of a connection.
     #[must_use]
     pub fn new(limits: HeadLimits) -> Self {
-        Self { limits, at: At::Start, pieces: Vec::new(), heads: 0 }
+        Self { limits, at: At::Start, pieces: Vec::new(), heads: 0, is_plain: false }
     }
 
     /// Reads on, and says how many of these bytes come before a head that has not ended, if there is one: whoever parses a
@@ -95,6 +98,13 @@ impl Framing {
     #[must_use]
     pub fn heads(&self) -> u64 {
         self.heads
+    }
+
+    /// Whether it is between two messages, and the head before says nothing of a body, nor of its connection but that it is
+    /// kept.
+    #[must_use]
+    pub fn is_behind_plain_head(&self) -> bool {
+        self.is_plain && matches!(self.at, At::Start)
     }
 
     /// Reads what is of one kind, at least a byte, and returns what comes after.
@@ -146,6 +156,7 @@ impl Framing {
         if let Some(body) = body {
             self.pieces = Vec::new();
             self.heads += 1;
+            self.is_plain = head.is_plain();
             self.at = At::after_head(body);
         }
         Ok(rest)

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use tower::Service;
+
+use super::fast_path::{FastPath, PlainHead};
 
 /// Whatever service is current. Clones share it.
 #[derive(Debug)]
@@ -47,6 +50,12 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let mut current = S::clone(&self.0.load());
         current.call(request)
+    }
+}
+
+impl<S: FastPath> FastPath for Replaceable<S> {
+    fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
+        self.0.load().answer(head, out)
     }
 }
 

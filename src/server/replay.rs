@@ -92,6 +92,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for Replay<I> {
         let again = rest.get(..buf.remaining()).unwrap_or(rest);
         buf.put_slice(again);
         *replayed += again.len();
+        // What came with it is read with it: a head that came whole is seen whole.
+        if *replayed == *length
+            && let Poll::Ready(Err(error)) = Pin::new(io).poll_read(cx, buf)
+        {
+            return Poll::Ready(Err(error));
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -3,24 +3,31 @@
 //! Over HTTP/1 everything that comes is read by `framing` first, and what that refuses the library never sees: it finds the
 //! end of the connection there instead, once every answer before is on the wire. A head that comes in pieces is held back
 //! until it is whole, so that nobody but `framing` has a word about half of one. Notes what is read and taken for those
-//! who keep the time. Refuses to end the connection: whoever made it gets the stream back when the library is done with it.
+//! who keep the time. What can be answered at once is answered here, when everything before is: of that the library sees
+//! nothing. Refuses to end the connection: whoever made it gets the stream back when the library is done with it.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
+use super::fast_path::{self, FastPath};
 use super::framing::{Broken, Framing};
 
 /// A stream that notes what happens on it. Dropped, it gives the stream back.
 #[derive(Debug)]
-pub(super) struct Wire<I> {
+pub(super) struct Wire<I, F> {
     /// There until it is dropped.
     io: Option<I>,
     framing: Option<Framing>,
+    /// Who may answer at once, if anybody.
+    fast_path: Option<F>,
+    /// Of an answer that was given at once, what the socket has not taken yet.
+    untold: Cursor<Vec<u8>>,
     buffered: Buffered,
     activity: Arc<Activity>,
     lent: Lent<I>,
@@ -45,13 +52,20 @@ impl<I> Lent<I> {
     }
 }
 
-impl<I> Wire<I> {
-    /// Lends `io`. Over HTTP/1 there is a `framing`.
-    pub(super) fn over(io: I, framing: Option<Framing>, activity: &Arc<Activity>) -> (Self, Lent<I>) {
+impl<I, F> Wire<I, F> {
+    /// Lends `io`. Over HTTP/1 there is a `framing`, and maybe somebody who answers at once.
+    pub(super) fn over(
+        io: I,
+        framing: Option<Framing>,
+        fast_path: Option<F>,
+        activity: &Arc<Activity>,
+    ) -> (Self, Lent<I>) {
         let place = Arc::new(Mutex::new(None));
         let wire = Self {
             io: Some(io),
             framing,
+            fast_path,
+            untold: Cursor::default(),
             buffered: Buffered::default(),
             activity: Arc::clone(activity),
             lent: Lent(Arc::clone(&place)),
@@ -60,7 +74,7 @@ impl<I> Wire<I> {
     }
 }
 
-impl<I: Unpin> Wire<I> {
+impl<I: Unpin, F> Wire<I, F> {
     fn io(&mut self) -> io::Result<Pin<&mut I>> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -88,22 +102,27 @@ impl<I: Unpin> Wire<I> {
     }
 }
 
-impl<I> Drop for Wire<I> {
+/// Only the stream is ever pinned.
+impl<I: Unpin, F> Unpin for Wire<I, F> {}
+
+impl<I, F> Drop for Wire<I, F> {
     fn drop(&mut self) {
         *self.lent.0.lock().unwrap_or_else(PoisonError::into_inner) = self.io.take();
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin, F: FastPath> AsyncRead for Wire<I, F> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         loop {
             if self.buffered.hand_on(buf) {
                 return Poll::Ready(Ok(()));
             }
+            ready!(self.poll_tell(cx))?;
             if self.activity.rejection().is_some() {
                 return self.end();
             }
+            let is_quiet = self.is_quiet();
             ready!(self.io()?.poll_read(cx, buf))?;
             let came = buf.filled().get(before..).unwrap_or_default();
             if came.is_empty() {
@@ -111,6 +130,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
                 return Poll::Ready(Ok(()));
             }
             let whole = self.judge(came);
+            if is_quiet && self.answer(came) {
+                buf.set_filled(before);
+                continue;
+            }
             let now = self.buffered.take_in(came, whole);
             buf.set_filled(before + now);
             if now > 0 {
@@ -120,7 +143,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     }
 }
 
-impl<I> Wire<I> {
+impl<I, F> Wire<I, F> {
     /// How many of these bytes may be handed on, together with what is held: those before a head that has not ended, or
     /// before what is at fault.
     fn judge(&mut self, came: &[u8]) -> usize {
@@ -132,6 +155,51 @@ impl<I> Wire<I> {
             activity.reject(why);
             sound
         })
+    }
+}
+
+impl<I: AsyncWrite + Unpin, F: FastPath> Wire<I, F> {
+    /// Whether every request that came was answered, and the next one may be answered here.
+    fn is_quiet(&self) -> bool {
+        let heads = self.framing.as_ref().map(Framing::heads);
+        self.fast_path.is_some()
+            && self.buffered.bytes.is_empty()
+            && !self.activity.is_leaving()
+            && self.activity.is_all_told()
+            && heads == Some(self.activity.ended() as u64)
+    }
+
+    /// Answers at once, if what came is a plain head and nothing else, and there is an answer.
+    fn answer(&mut self, came: &[u8]) -> bool {
+        let (Some(framing), Some(fast_path)) = (&self.framing, &self.fast_path) else { return false };
+        if !framing.is_behind_plain_head() || framing.heads() != self.activity.ended() as u64 + 1 {
+            return false;
+        }
+        let Some(answer) = fast_path::answer(fast_path, came) else { return false };
+        self.untold = Cursor::new(answer);
+        self.activity.answers_at_once();
+        true
+    }
+}
+
+impl<I: AsyncWrite + Unpin, F> Wire<I, F> {
+    /// Sends what is left of an answer that was given at once.
+    fn poll_tell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.untold.get_ref().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while self.untold.has_remaining() {
+            let Self { io: Some(io), untold, .. } = self else { return Poll::Ready(Ok(())) };
+            let written = Pin::new(io).poll_write(cx, untold.chunk());
+            match ready!(self.progress(written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                taken => self.untold.advance(taken),
+            }
+        }
+        ready!(self.io()?.poll_flush(cx))?;
+        self.untold = Cursor::default();
+        self.activity.flushed();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -165,7 +233,7 @@ impl Buffered {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
+impl<I: AsyncWrite + Unpin, F> AsyncWrite for Wire<I, F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = self.io()?.poll_write(cx, bytes);
         self.progress(written)
@@ -185,6 +253,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_tell(cx))?;
         let flushed = self.io()?.poll_flush(cx);
         match &flushed {
             Poll::Pending => self.activity.stalls(),

@@ -29,7 +29,7 @@ use super::origin::Origin;
 use super::{Fetch, Reply};
 use crate::monime::operation::checkout_session;
 use crate::monime::verdict::body_counts;
-use crate::monime::{Key, RATE_LIMIT_HEADER, REQUEST_ID_HEADER, SPACE_HEADER, VERSION_HEADER};
+use crate::monime::{DIAGNOSTIC_HEADERS, Key, RATE_LIMIT_HEADER, SPACE_HEADER, VERSION_HEADER};
 
 /// The longest body of a lookup's answer, as sent and as decoded. A session's is below 10 KiB.
 const MAX_BODY: usize = 1024 * 1024;
@@ -42,10 +42,10 @@ const KEPT: [HeaderName; 7] = [
     CONTENT_TYPE,
     RETRY_AFTER,
     HeaderName::from_static(RATE_LIMIT_HEADER),
-    HeaderName::from_static("monime-request-checksum"),
-    HeaderName::from_static("monime-request-duration"),
-    HeaderName::from_static(REQUEST_ID_HEADER),
-    HeaderName::from_static("monime-request-timestamp"),
+    HeaderName::from_static(DIAGNOSTIC_HEADERS[0]),
+    HeaderName::from_static(DIAGNOSTIC_HEADERS[1]),
+    HeaderName::from_static(DIAGNOSTIC_HEADERS[2]),
+    HeaderName::from_static(DIAGNOSTIC_HEADERS[3]),
 ];
 
 /// How we call ourselves.

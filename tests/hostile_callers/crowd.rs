@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use monigate::server::{Address, HttpService, Limits, Times, Upload};
+use monigate::server::{Address, HttpService, Limits, Times, Upload, WithoutFastPath};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -40,7 +40,7 @@ fn held() -> (impl HttpService, Held) {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello\n"))))
         }
     });
-    (service, Held { calls, gate })
+    (WithoutFastPath(service), Held { calls, gate })
 }
 
 impl Held {

@@ -2,17 +2,19 @@
 //! conversation that holds nothing back.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use monigate::config::Config;
 use monigate::server::tls::{ClientAuth, Files};
-use monigate::server::{Address, HttpService, Limits, Listener, Rules, Tls, Upload, serve};
+use monigate::server::{Address, FastPath, HttpService, Limits, Listener, PlainHead, Rules, Tls, Upload, serve};
 use rustls::version::TLS13;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -20,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tower::service_fn;
+use tower::Service;
 
 use crate::frames::Peer;
 use crate::support::certificates::{Ca, put};
@@ -237,15 +239,38 @@ impl Server {
     }
 }
 
-/// Says hello to everyone, and how often it did.
+/// Says hello to everyone, at once where it is offered a plain head, and how often it did.
 pub(crate) fn hello() -> (impl HttpService, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&calls);
-    let service = service_fn(move |_: Request<Upload>| {
-        count.fetch_add(1, Ordering::Relaxed);
-        std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello\n")))))
-    });
-    (service, calls)
+    (Hello(Arc::clone(&calls)), calls)
+}
+
+#[derive(Clone)]
+struct Hello(Arc<AtomicUsize>);
+
+const HELLO: Bytes = Bytes::from_static(b"hello\n");
+
+impl FastPath for Hello {
+    fn answer(&self, _: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n");
+        Some(HELLO)
+    }
+}
+
+impl Service<Request<Upload>> for Hello {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Upload>) -> Self::Future {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        ready(Ok(Response::new(Full::new(HELLO))))
+    }
 }
 
 // === impl Said ===

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
-use monigate::server::{HttpService, Limits, Times, Upload};
+use monigate::server::{HttpService, Limits, Times, Upload, WithoutFastPath};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, interval, timeout};
@@ -170,9 +170,9 @@ impl Drop for Endless {
 
 fn endless(gone: &Arc<Notify>) -> impl HttpService + use<> {
     let gone = Arc::clone(gone);
-    service_fn(move |_: Request<Upload>| {
+    WithoutFastPath(service_fn(move |_: Request<Upload>| {
         std::future::ready(Ok::<_, Infallible>(Response::new(Endless(Arc::clone(&gone)))))
-    })
+    }))
 }
 
 #[tokio::test]

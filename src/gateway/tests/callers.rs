@@ -8,7 +8,7 @@ use crate::monime::operation::{GET_CHECKOUT_SESSION, OPERATIONS};
 /// The other space that the gateway serves.
 const OTHER: &str = "spc-other";
 
-fn named(name: &str, spaces: &[&str], operations: &[&'static str], rate: Option<(u32, u32)>) -> Named {
+pub(super) fn named(name: &str, spaces: &[&str], operations: &[&'static str], rate: Option<(u32, u32)>) -> Named {
     let spaces = spaces.iter().map(|space| SpaceId::parse(space).unwrap()).collect();
     let rate = rate.map(|(per_second, burst)| Rate { per_second, burst });
     Named {

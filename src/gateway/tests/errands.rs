@@ -125,7 +125,7 @@ async fn whoever_waits_for_the_end_of_a_write_that_dies_waits_for_its_line_of_th
     assert!(asking.as_mut().now_or_never().is_none());
     let mut ended = Box::pin(shop.writes.ended());
     let waker = Arc::clone(&witness).into();
-    assert!(ended.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    assert!(ended.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     assert_eq!(asking.await.reason(), "gateway_outcome_unknown");
     assert_eq!(*witness.1.lock().unwrap(), Some(1));
 }

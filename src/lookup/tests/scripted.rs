@@ -212,6 +212,13 @@ impl Said {
         Self::Failure(Failure::TimedOut(Bound::Total))
     }
 
+    /// The same, with so many spaces behind its body.
+    pub(crate) fn padded(mut self, spaces: usize) -> Self {
+        let Self::Reply(reply) = &mut self else { panic!("only a reply has a body") };
+        reply.body = [&reply.body[..], &vec![b' '; spaces]].concat().into();
+        self
+    }
+
     /// The same with one more header.
     pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         let Self::Reply(reply) = &mut self else { panic!("only a reply has headers") };

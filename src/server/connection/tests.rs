@@ -1,5 +1,7 @@
 //! One connection on an in-memory wire and a paused clock: how long it may take over what, and how it ends.
 
+mod at_once;
+
 use std::convert::Infallible;
 use std::future::ready;
 use std::io;
@@ -23,7 +25,7 @@ use super::*;
 use crate::server::crowd::Peers;
 use crate::server::limits::Times;
 use crate::server::tls::{ClientAuth, Files};
-use crate::server::{Rules, Upload};
+use crate::server::{Rules, Upload, WithoutFastPath};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// What is between two moments on a paused clock that moves by milliseconds.
@@ -51,10 +53,14 @@ fn wire(takes: Duration) -> Wire {
     Wire { far, task: tokio::spawn(connection.run(near, seat())), state }
 }
 
-fn connection<S: HttpService>(service: S, tls: Option<Tls>) -> (Sender<ServerState>, Connection<S>) {
+fn connection<S>(service: S, tls: Option<Tls>) -> (Sender<ServerState>, Connection<WithoutFastPath<S>>)
+where
+    WithoutFastPath<S>: HttpService,
+{
     let rules = Rules::default();
     let state = Sender::new(ServerState::default());
     let limits = *rules.limits.borrow();
+    let service = WithoutFastPath(service);
     let connection = Connection { service, reject: rules.reject, limits, state: state.subscribe(), tls };
     (state, connection)
 }

@@ -27,6 +27,8 @@ pub(super) struct Head {
     fields: usize,
     has_host: bool,
     body: Option<Body>,
+    /// Whether it says that its connection is to be anything but kept.
+    speaks_of_connection: bool,
 }
 
 /// What follows a head.
@@ -68,6 +70,11 @@ impl Head {
         Ok(None)
     }
 
+    /// Whether it says nothing of a body, nor that its connection is to be anything but kept.
+    pub(super) fn is_plain(&self) -> bool {
+        self.body.is_none() && !self.speaks_of_connection
+    }
+
     /// Judges a field by what it means, if it means something here.
     fn take_in(&mut self, name: &[u8], value: &[u8], version: Version) -> Result<(), Rejection> {
         if name.eq_ignore_ascii_case(b"host") {
@@ -82,6 +89,10 @@ impl Head {
             // HTTP/1.0 has no transfer codings: whoever sends one does not know whom it speaks to (RFC 9112, 6.1).
             let is_chunked = value.eq_ignore_ascii_case(b"chunked") && version == Version::Http11;
             return if is_chunked { self.say_body(Body::Chunked) } else { Err(Rejection::Length) };
+        }
+        if name.eq_ignore_ascii_case(b"connection") {
+            self.speaks_of_connection |= !value.eq_ignore_ascii_case(b"keep-alive");
+            return Ok(());
         }
         if name.eq_ignore_ascii_case(b"upgrade") || name.eq_ignore_ascii_case(b"http2-settings") {
             return Err(Rejection::Upgrade);
@@ -124,7 +135,7 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
 }
 
 /// What comes before the first of these bytes, and what after it.
-pub(super) fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+pub(in crate::server) fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let (before, rest) = text.split_at_checked(memchr(at, text)?)?;
     Some((before, rest.get(1..)?))
 }

@@ -1,0 +1,127 @@
+//! Hits that are answered from a request's bytes, as `server`'s fast path: no typed request, no typed response, no stack.
+//!
+//! Owns what such a request must look like: one key that is known, or an open door, and a lookup of a kept answer on plain
+//! terms. Decides nothing by itself: who it is, what it may see and what it is told is found by the very functions that
+//! the stack uses, in the same order, and whatever they refuse, whatever is not in memory and whatever changes an answer
+//! (conditions, directives, a patience) is left to the stack, to be refused, brought or told there. So a request may be
+//! looked at twice, but it is counted once.
+
+use std::str;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, IF_NONE_MATCH, PRAGMA};
+use tokio::time::Instant;
+
+use super::Terms;
+use super::answering;
+use super::arrival::RequestId;
+use super::measure::Count;
+use super::route::{Rights, SPACE, TIMEOUT, VERSION, version};
+use crate::caller::Caller;
+use crate::lookup::{Memory, X_REQUEST_ID};
+use crate::monime::KeyRef;
+use crate::monime::operation::{GET_CHECKOUT_SESSION, checkout_session_id};
+use crate::server::PlainHead;
+use crate::telemetry::{Metrics, Outcome};
+
+/// The longest body that is copied behind its head. A longer one is handed out in pieces, as its caller takes them.
+const LONGEST: usize = 64 * 1024;
+
+/// Answers from memory.
+#[derive(Debug)]
+pub(super) struct Hits {
+    memory: Memory,
+    terms: Arc<Terms>,
+    metrics: Arc<Metrics>,
+}
+
+/// The fields that a hit is read by, each there once at most.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    authorization: Option<&'a [u8]>,
+    space: Option<&'a [u8]>,
+    version: Option<&'a [u8]>,
+    request_id: Option<&'a [u8]>,
+    has_required: bool,
+}
+
+// === impl Hits ===
+
+impl Hits {
+    pub(super) fn new(memory: Memory, terms: Arc<Terms>, metrics: Arc<Metrics>) -> Self {
+        Self { memory, terms, metrics }
+    }
+
+    /// See [`crate::server::FastPath::answer`].
+    pub(super) fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
+        let (came_at, terms) = (Instant::now(), &*self.terms);
+        let id = checkout_session_id(head.target())?;
+        let fields = Fields::of(head, terms.door.require_header.as_ref())?;
+        let caller = self.caller(&fields)?;
+        let rights = Rights::of(caller, terms);
+        let named = |field: Option<_>| field.map(str::from_utf8).transpose().ok();
+        let (space, version) = (rights.space(named(fields.space)?), version(named(fields.version)?, terms));
+        let key = KeyRef { space: space.ok()?, id, version: version.ok()? };
+        let covers = rights.cover(GET_CHECKOUT_SESSION);
+        let answer = self.memory.recall(key, came_at).filter(|answer| covers && answer.body().len() <= LONGEST)?;
+        // Last, for this is what counts: from here on it is answered.
+        caller.map_or(Ok(()), |caller| caller.admit(came_at)).ok()?;
+        let request_id = RequestId::of(fields.request_id);
+        answering::write_hit(&answer, request_id.as_bytes(), came_at, out);
+        self.count(caller, &request_id, answer.status(), came_at);
+        Some(answer.body())
+    }
+
+    /// Who sent it; nobody in particular where nobody need say so. None if it is for others to find out.
+    fn caller(&self, fields: &Fields<'_>) -> Option<Option<&Arc<Caller>>> {
+        let door = &self.terms.door;
+        if door.require_header.is_some() && !fields.has_required {
+            return None;
+        }
+        match &door.callers {
+            None => Some(None),
+            Some(callers) => callers.by_key(fields.authorization?).map(Some),
+        }
+    }
+
+    fn count(&self, caller: Option<&Arc<Caller>>, request_id: &RequestId, status: StatusCode, came_at: Instant) {
+        let count = Count {
+            operation: GET_CHECKOUT_SESSION,
+            status,
+            outcome: Outcome::Hit,
+            failure: None,
+            named: self.terms.door.callers.is_some(),
+            caller: caller.map(|caller| caller.name().as_ref()),
+            request_id,
+            took: came_at.elapsed(),
+        };
+        count.add_to(&self.metrics);
+    }
+}
+
+// === impl Fields ===
+
+impl<'a> Fields<'a> {
+    /// Gathers them in one pass. None if one is there twice, or another that changes what is answered.
+    fn of(head: PlainHead<'a>, required: Option<&HeaderName>) -> Option<Self> {
+        let mut fields = Self::default();
+        for (name, value) in head.fields() {
+            let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
+            fields.has_required |= required.is_some_and(is);
+            let place = match name.len() {
+                12 if is(&X_REQUEST_ID) => &mut fields.request_id,
+                13 if is(&AUTHORIZATION) => &mut fields.authorization,
+                14 if is(&VERSION) => &mut fields.version,
+                15 if is(&SPACE) => &mut fields.space,
+                6 | 13 | 16 if is(&PRAGMA) || is(&CACHE_CONTROL) || is(&IF_NONE_MATCH) || is(&TIMEOUT) => return None,
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return None;
+            }
+        }
+        Some(fields)
+    }
+}

@@ -1,0 +1,103 @@
+//! The head of an answer as HTTP/1.1 sends it (RFC 9112, 4 and 5), to be kept as bytes: a header map takes several times
+//! as much memory.
+//!
+//! Refuses the end of a head, which belongs to whoever adds the last field. Reads nothing but what it wrote itself.
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use memchr::memchr;
+
+use crate::monime::DIAGNOSTIC_HEADERS;
+
+/// How many fields there are at most without a map having to grow: those of an answer of Monime's, and the three that
+/// depend on a caller.
+const FIELDS: usize = 12;
+
+/// The names that are no standard's: made once, since making one allocates.
+static OF_MONIME: [HeaderName; 4] = [
+    HeaderName::from_static(DIAGNOSTIC_HEADERS[0]),
+    HeaderName::from_static(DIAGNOSTIC_HEADERS[1]),
+    HeaderName::from_static(DIAGNOSTIC_HEADERS[2]),
+    HeaderName::from_static(DIAGNOSTIC_HEADERS[3]),
+];
+
+/// Writes the status line and these fields, and leaves room for a body.
+pub(super) fn write(status: StatusCode, headers: &HeaderMap, body: usize) -> Vec<u8> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let line = [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"].concat();
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + b": \r\n".len();
+    let size = line.len() + headers.iter().map(field).sum::<usize>();
+    let mut text = Vec::with_capacity(size + body);
+    text.extend_from_slice(&line);
+    for (name, value) in headers {
+        [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]
+            .iter()
+            .for_each(|part| text.extend_from_slice(part));
+    }
+    text
+}
+
+/// The fields of a head that was written here; their values share its memory.
+pub(super) fn read(text: &Bytes) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(FIELDS);
+    let mut begin = after(text, 0, b'\n');
+    while begin < text.len() {
+        let end = after(text, begin, b'\n');
+        let value = after(text, begin, b':') + 1;
+        if let Some(name) = text.get(begin..value.saturating_sub(2)).and_then(name)
+            && let Some(value) = range(text, value, end.saturating_sub(2))
+        {
+            headers.append(name, value);
+        }
+        begin = end;
+    }
+    headers
+}
+
+fn name(text: &[u8]) -> Option<HeaderName> {
+    let of_monime = OF_MONIME.iter().find(|name| name.as_str().as_bytes() == text);
+    of_monime.cloned().or_else(|| HeaderName::from_bytes(text).ok())
+}
+
+/// Where it goes on behind the next such byte; the end, if there is none.
+fn after(text: &[u8], from: usize, byte: u8) -> usize {
+    text.get(from..).and_then(|rest| memchr(byte, rest)).map_or(text.len(), |at| from + at + 1)
+}
+
+fn range(text: &Bytes, begin: usize, end: usize) -> Option<HeaderValue> {
+    // It would panic where there are no such bytes.
+    text.get(begin..end)?;
+    HeaderValue::from_maybe_shared(text.slice(begin..end)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{CONTENT_TYPE, ETAG, VIA};
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again_in_the_same_order_and_byte_for_byte() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ETAG, HeaderValue::from_static("\"a: b\""));
+        headers.append("monime-request-id", HeaderValue::from_static(""));
+        headers.append("monime-request-id", HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        headers.insert(VIA, HeaderValue::from_static("1.1 monigate"));
+        let text = write(StatusCode::NOT_FOUND, &headers, 7);
+        assert_eq!(text.capacity(), text.len() + 7);
+        assert!(text.starts_with(b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\netag: \"a: b\"\r\n"));
+        assert!(text.ends_with(b"\r\nvia: 1.1 monigate\r\n"));
+        let read = read(&Bytes::from(text));
+        assert_eq!(read, headers);
+        assert!(read.iter().eq(headers.iter()));
+    }
+
+    #[test]
+    fn a_head_without_fields_has_none() {
+        let text = write(StatusCode::OK, &HeaderMap::new(), 0);
+        assert_eq!(text, b"HTTP/1.1 200 OK\r\n");
+        assert!(read(&text.into()).is_empty());
+    }
+}

@@ -1,0 +1,180 @@
+//! What is answered at once on a connection, what is not, and that nobody can tell the two apart by anything else.
+
+use super::*;
+use crate::server::{FastPath, PlainHead};
+
+/// Says how it came to answer, as long as anybody likes.
+#[derive(Clone)]
+struct Both {
+    /// How long the stack takes.
+    takes: Duration,
+    /// How long an answer is that is given at once.
+    length: usize,
+}
+
+impl FastPath for Both {
+    fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
+        assert_ne!(head.target(), "/panics");
+        let length = self.length;
+        out.extend_from_slice(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nsaid: at once\r\n").as_bytes());
+        (head.target() != "/not-here").then(|| vec![b'x'; length].into())
+    }
+}
+
+impl tower::Service<Request<Upload>> for Both {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Upload>) -> Self::Future {
+        let takes = self.takes;
+        Box::pin(async move {
+            request.into_body().collect().await.unwrap();
+            sleep(takes).await;
+            Ok(Response::builder().header("said", "by the stack").body(Full::default()).unwrap())
+        })
+    }
+}
+
+/// A connection whose stack takes a second.
+fn both(room: usize) -> Wire {
+    let (far, near) = duplex(room);
+    let state = Sender::new(ServerState::default());
+    let rules = Rules::default();
+    let limits = *rules.limits.borrow();
+    let service = Both { takes: Duration::from_secs(1), length: 1000 };
+    let connection = Connection { service, reject: rules.reject, limits, state: state.subscribe(), tls: None };
+    Wire { far, task: tokio::spawn(connection.run(near, seat())), state }
+}
+
+fn get(path: &str, fields: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes()
+}
+
+impl Wire {
+    /// Sends this at once, and hears who answers to each of so many requests.
+    async fn hears(&mut self, bytes: &[u8], answers: usize) -> Vec<String> {
+        self.far.write_all(bytes).await.unwrap();
+        let mut said = Vec::new();
+        while String::from_utf8_lossy(&said).matches("\r\n\r\n").count() < answers {
+            assert_ne!(self.far.read_buf(&mut said).await.unwrap(), 0, "closed before its answers");
+        }
+        let mut at_once = String::from_utf8_lossy(&said).matches("said: at once").count() * 1000;
+        at_once -= said.iter().filter(|byte| **byte == b'x').count();
+        self.far.read_exact(&mut vec![0; at_once]).await.unwrap();
+        who(&said)
+    }
+}
+
+/// Who answered, in order.
+fn who(said: &[u8]) -> Vec<String> {
+    let said = String::from_utf8_lossy(said);
+    said.lines().filter_map(|line| line.strip_prefix("said: ")).map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_request_that_came_whole_is_answered_at_once_and_every_other_by_the_stack() {
+    let mut wire = both(64 * 1024);
+    for plain in [get("/", ""), get("/?x=1", "connection: Keep-Alive\r\n"), get("/", "X-Any: thing\r\naccept: */*\r\n")]
+    {
+        assert_eq!(wire.hears(&plain, 1).await, ["at once"], "{}", String::from_utf8_lossy(&plain));
+    }
+    for other in [
+        get("/not-here", ""),
+        get("/", "Content-Length: 0\r\n"),
+        [get("/", "Content-Length: 4\r\n"), b"\r\n\r\n".to_vec()].concat(),
+        [get("/", "Transfer-Encoding: chunked\r\n"), b"0\r\n\r\n".to_vec()].concat(),
+        get("/", "connection: x, keep-alive\r\n"),
+        b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        b"POST / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+    ] {
+        assert_eq!(wire.hears(&other, 1).await, ["by the stack"], "{}", String::from_utf8_lossy(&other));
+    }
+    assert_eq!(wire.hears(&get("/", ""), 1).await, ["at once"], "and the connection is as good as before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_in_pieces_and_heads_together_are_answered_by_the_stack_in_order() {
+    let mut wire = both(64 * 1024);
+    let (begin, end) = (&REQUEST[..9], &REQUEST[9..]);
+    wire.far.write_all(begin).await.unwrap();
+    sleep(TICK).await;
+    assert_eq!(wire.hears(end, 1).await, ["by the stack"]);
+    assert_eq!(wire.hears(&[REQUEST, REQUEST].concat(), 2).await, ["by the stack", "by the stack"]);
+    assert_eq!(wire.hears(REQUEST, 1).await, ["at once"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_answered_at_once_before_what_was_asked_before_it() {
+    let mut wire = both(64 * 1024);
+    wire.far.write_all(&get("/not-here", "")).await.unwrap();
+    sleep(TICK).await;
+    assert_eq!(wire.hears(REQUEST, 2).await, ["by the stack", "by the stack"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_answered_at_once_behind_a_last_answer() {
+    let closing = get("/", "Connection: close\r\n");
+    for (last, drains) in [(&closing[..], false), (b"GET / HTTP/1.0\r\n\r\n", false), (REQUEST, true)] {
+        let mut wire = both(64 * 1024);
+        assert_eq!(wire.hears(REQUEST, 1).await, ["at once"]);
+        if drains {
+            wire.drain();
+            sleep(TICK).await;
+        }
+        wire.far.write_all(last).await.unwrap();
+        sleep(TICK).await;
+        wire.far.write_all(REQUEST).await.unwrap();
+        let (said, _) = wire.ends().await;
+        assert_eq!(who(said.as_bytes()), ["by the stack"], "{said}");
+        assert!(said.contains("connection: close"), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_panics_is_asked_of_the_stack_and_ends_nothing() {
+    let mut wire = both(64 * 1024);
+    assert_eq!(wire.hears(&get("/panics", ""), 1).await, ["by the stack"]);
+    assert_eq!(wire.hears(REQUEST, 1).await, ["at once"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_little_of_an_answer_gets_all_of_it_and_who_takes_nothing_is_closed() {
+    let mut wire = both(64);
+    wire.far.write_all(REQUEST).await.unwrap();
+    let mut said = Vec::new();
+    while said.iter().filter(|byte| **byte == b'x').count() < 1000 {
+        sleep(times().send - Duration::from_secs(1)).await;
+        assert_ne!(wire.far.read_buf(&mut said).await.unwrap(), 0, "closed within an answer");
+    }
+    assert_eq!(wire.hears(&get("/not-here", ""), 1).await, ["by the stack"]);
+    wire.far.write_all(REQUEST).await.unwrap();
+    let started = Instant::now();
+    wire.task.await.unwrap();
+    assert!(is_about(started.elapsed(), times().send), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_answered_at_once_is_idle_and_not_silent() {
+    let mut wire = both(64 * 1024);
+    for _ in 0..3 {
+        assert_eq!(wire.hears(REQUEST, 1).await, ["at once"]);
+        sleep(times().idle - Duration::from_secs(1)).await;
+    }
+    assert_eq!(wire.hears(REQUEST, 1).await, ["at once"]);
+    assert!(is_about(wire.closes_after().await, times().idle));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_request_behind_an_answer_is_told_what_is_wrong() {
+    let mut wire = both(64 * 1024);
+    assert_eq!(wire.hears(REQUEST, 1).await, ["at once"]);
+    wire.far.write_all(&[REQUEST, b"GET / HTTP/1.1\nHost: a\r\n\r\n"].concat()).await.unwrap();
+    let (said, _) = wire.ends().await;
+    assert_eq!(who(said.as_bytes()), ["by the stack"], "{said}");
+    assert!(said.contains("HTTP/1.1 400 "), "{said}");
+}

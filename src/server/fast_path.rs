@@ -1,0 +1,134 @@
+//! Requests that are answered where their bytes are read, before the HTTP library has seen them.
+//!
+//! Most of what a request costs is not its answer: it is making a typed request of its bytes, and bytes of a typed
+//! response. Whoever has an answer at hand may write it down here instead. Owns which requests are offered: a `GET` over
+//! HTTP/1.1 that came whole and alone, without a body, to a connection with nothing else under way. Refuses to offer
+//! anything unusual, and to read a head that `framing` has not found sound. What is not answered here goes the way of all
+//! others and must be answered there with the same bytes, so nothing can be had here that cannot be had there.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use httpdate::HttpDate;
+use memchr::memchr;
+use tokio::time::Instant;
+use tower::Service;
+
+use super::framing::split_once;
+
+/// Whoever may have an answer at hand.
+pub trait FastPath {
+    /// Answers `head`: writes the status line and the fields to `out`, each with the end of its line, and returns the
+    /// body. `Date` and the end of the head are added by whoever sends it. Returns none, and has changed and counted
+    /// nothing then, if it has no answer, if it would refuse, and if anything is unusual.
+    ///
+    /// Is called within a poll: it must neither wait nor block.
+    fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes>;
+}
+
+/// A service that never has an answer at hand.
+#[derive(Debug, Clone)]
+pub struct WithoutFastPath<S>(pub S);
+
+/// The head of a request that may be answered at once.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainHead<'a> {
+    target: &'a str,
+    fields: &'a [u8],
+}
+
+/// The length of a date in the one form that may be sent (RFC 9110, 5.6.7).
+const DATE: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
+
+thread_local! {
+    /// The date as it is sent, and until when it is that one.
+    static NOW: Cell<Option<(Instant, [u8; DATE])>> = const { Cell::new(None) };
+}
+
+// === impl PlainHead ===
+
+impl<'a> PlainHead<'a> {
+    /// The head that `bytes` are, which [`Framing`](super::Framing) has read as one plain head and nothing else. None if it
+    /// is of another method or version.
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (line, fields) = bytes.split_at_checked(memchr(b'\n', bytes)? + 1)?;
+        let target = line.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1\r\n")?;
+        Some(Self { target: str::from_utf8(target).ok()?, fields })
+    }
+
+    /// Path and query, as they were sent.
+    #[must_use]
+    pub fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// Every field, in order: its name as it was sent, and its value without the space around it.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = self.fields;
+        std::iter::from_fn(move || {
+            let (line, after) = rest.split_at_checked(memchr(b'\n', rest)? + 1)?;
+            rest = after;
+            let (name, value) = split_once(line, b':')?;
+            Some((name, value.trim_ascii()))
+        })
+    }
+}
+
+/// The whole answer to the request that `bytes` are, if there is one at hand.
+pub(super) fn answer(service: &impl FastPath, bytes: &[u8]) -> Option<Vec<u8>> {
+    let head = PlainHead::of(bytes)?;
+    let mut answer = Vec::new();
+    // What panics here is asked once more on the way of all others, where a panic is an answer.
+    let body = catch_unwind(AssertUnwindSafe(|| service.answer(head, &mut answer))).ok()??;
+    answer.reserve_exact(b"date: \r\n\r\n".len() + DATE + body.len());
+    answer.extend_from_slice(b"date: ");
+    answer.extend_from_slice(&date());
+    answer.extend_from_slice(b"\r\n\r\n");
+    answer.extend_from_slice(&body);
+    Some(answer)
+}
+
+/// What the date is, written once a second.
+fn date() -> [u8; DATE] {
+    let now = Instant::now();
+    if let Some((until, date)) = NOW.get()
+        && now < until
+    {
+        return date;
+    }
+    let time = SystemTime::now();
+    let into_second = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    let mut date = [b' '; DATE];
+    for (to, from) in date.iter_mut().zip(HttpDate::from(time).to_string().bytes()) {
+        *to = from;
+    }
+    NOW.set(Some((now + Duration::from_secs(1) - Duration::from_nanos(into_second.into()), date)));
+    date
+}
+
+// === impl WithoutFastPath ===
+
+impl<S> FastPath for WithoutFastPath<S> {
+    fn answer(&self, _: PlainHead<'_>, _: &mut Vec<u8>) -> Option<Bytes> {
+        None
+    }
+}
+
+impl<S: Service<R>, R> Service<R> for WithoutFastPath<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        self.0.call(request)
+    }
+}
