@@ -12,7 +12,8 @@ use super::window::Kind;
 use super::{Budget, Ticket};
 
 impl Budget {
-    /// The earliest turn for one more who has everyone before it but those `behind`, and whose window decided that.
+    /// The earliest turn for one more who has everyone before it but those `behind`, and whose window decided that. It is
+    /// promised: [`Budget::replan`] gives it then no later one.
     pub(super) fn earliest(
         &mut self,
         places: &[Place; 3],
@@ -20,11 +21,22 @@ impl Budget {
         now: Instant,
     ) -> (Instant, Scope) {
         self.unbook(behind);
-        let earliest = self.windows.earliest(places, now);
+        let (mut at, mut scope) = self.windows.earliest(places, now);
+        // Those with the same places have their turns in their order. One before this one may have been held up until only
+        // those behind had room sooner: that they make way does not let this one overtake it. Searched from now on first,
+        // since whose window holds up both of them shows before the other's turn.
+        let before = self
+            .waiting
+            .iter()
+            .filter(|(ticket, waiter)| waiter.at > at && waiter.places[..] == places[..] && !behind.contains(ticket));
+        if let Some((_, last)) = before.max_by_key(|(_, waiter)| waiter.at) {
+            let (after, its) = self.windows.earliest(places, last.at);
+            (at, scope) = (after, if after > last.at { its } else { last.scope });
+        }
         for waiter in behind.iter().filter_map(|ticket| self.waiting.get(ticket)) {
             self.windows.mark(&waiter.places, waiter.at, Kind::Booked);
         }
-        earliest
+        (at, scope)
     }
 
     /// Whether this turn has come and can be taken as planned: the ones before it are not late themselves, and it is

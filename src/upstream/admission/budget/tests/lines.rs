@@ -161,6 +161,38 @@ fn who_is_refused_for_the_length_of_its_own_line_changes_nothing_and_a_newcomer_
     assert_eq!(desk.wait(newcomer), Duration::ZERO);
 }
 
+/// One waits two widths for its space, which another token fills. Behind it stand some of its token who ask for another
+/// space and have all the turns in between; then the other token leaves, and the one cannot move up. Also gives it, and
+/// the first of those. So many calls a second fill an endpoint or a space.
+fn held_up_until_the_room_was_taken(limit: u32) -> (Desk, Ticket, Ticket) {
+    let mut desk = Desk::new(rates(limit, 99, limit));
+    let mut elsewhere = Vec::new();
+    for _ in 0..2 * limit {
+        let far = desk.now + FAR;
+        elsewhere.push(desk.budget.join(&places("other", 0), &[], desk.rates, desk.now, far).unwrap());
+    }
+    (0..limit).for_each(|_| _ = desk.join_for(0, 2));
+    let held = desk.join_for(2, 0);
+    let between: Vec<_> = (0..limit).map(|_| desk.join_for(0, 1)).collect();
+    elsewhere.drain(limit as usize..).for_each(|ticket| desk.budget.leave(ticket, desk.now));
+    assert_eq!((desk.wait(held), desk.wait(between[0])), (2 * WIDTH, WIDTH));
+    (desk, held, between[0])
+}
+
+#[test]
+fn what_a_newcomer_is_told_counts_those_before_it_who_could_not_move_up() {
+    // The newcomer stands before those in between, but after the one that is held up, with whom it shares all places. It
+    // goes when that one does where there is room for both, else a width later.
+    for (limit, wait, scope) in [(1, 3 * WIDTH, Scope::Endpoint), (2, 2 * WIDTH, Scope::Space)] {
+        let (mut desk, held, between) = held_up_until_the_room_was_taken(limit);
+        let refused = desk.try_join(1, 0, wait - millis(1));
+        assert_eq!(refused, Err(TooLate { at: desk.now + wait, scope }), "{limit} a second");
+        let newcomer = desk.try_join(1, 0, wait).unwrap();
+        assert_eq!(desk.wait(newcomer), wait, "what it was told is kept");
+        assert_eq!((desk.wait(held), desk.wait(between)), (2 * WIDTH, WIDTH), "and it delays nobody");
+    }
+}
+
 #[test]
 fn a_line_that_is_held_up_in_one_space_delays_nobody_in_another_and_no_newcomer() {
     let mut desk = Desk::new(rates(5, 20, 500));
