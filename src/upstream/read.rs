@@ -88,8 +88,8 @@ where
                 return Err(Failure::Internal("an answer to a request without a token".into()));
             };
             let reply = read(response).await?;
-            let reflects = |value: &HeaderValue| token.is_reflected_in(value.as_bytes());
-            if token.is_reflected_in(&reply.body) || reply.headers.values().any(reflects) {
+            let values = reply.headers.values().map(HeaderValue::as_bytes);
+            if token.is_reflected_in_any(values.chain([&*reply.body])) {
                 return Err(Unreadable::Reflects.into());
             }
             Ok(reply)
