@@ -48,6 +48,14 @@ const KEPT: [HeaderName; 7] = [
     HeaderName::from_static("monime-request-timestamp"),
 ];
 
+/// How many of them come with an answer to a lookup: all but those of a refusal.
+const USUALLY_KEPT: usize = 5;
+
+/// The fields of a request on the wire, those included that are put on below.
+const FIELDS: usize = 8;
+const SPACE: HeaderName = HeaderName::from_static(SPACE_HEADER);
+const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
+
 /// How we call ourselves.
 pub(super) const NAME: HeaderValue = HeaderValue::from_static(concat!("monigate/", env!("CARGO_PKG_VERSION")));
 
@@ -100,22 +108,23 @@ where
 fn request(origin: &Origin, key: &Key) -> Result<Request<Full<Bytes>>, Failure> {
     // A key is made of what a path segment and a header field hold unescaped; an error here would be a bug of ours.
     let unusable = |error: http::Error| Failure::Internal(Box::new(error));
-    let path: PathAndQuery =
-        checkout_session(key.id.as_ref()).parse().map_err(|error| unusable(http::Error::from(error)))?;
+    let path = PathAndQuery::try_from(checkout_session(key.id.as_ref())).map_err(|error| unusable(error.into()))?;
     let uri = origin.url(path).map_err(unusable)?;
-    Request::builder()
-        .method(Method::GET)
-        .uri(uri)
-        // For the layer that knows whose token is which.
-        .extension(key.space.clone())
-        .header(SPACE_HEADER, key.space.as_str())
-        .header(VERSION_HEADER, key.version.as_str())
-        .header(ACCEPT, "application/json")
-        // The stored bytes are the served bytes, so they are asked for uncoded.
-        .header(ACCEPT_ENCODING, "identity")
-        .header(USER_AGENT, NAME)
-        .body(Full::default())
-        .map_err(unusable)
+    let mut request = Request::new(Full::default());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = uri;
+    // For the layer that knows whose token is which.
+    request.extensions_mut().insert(key.space.clone());
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|error| unusable(error.into()));
+    let mut headers = HeaderMap::with_capacity(FIELDS);
+    headers.insert(SPACE, value(key.space.as_str())?);
+    headers.insert(VERSION, value(key.version.as_str())?);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    // The stored bytes are the served bytes, so they are asked for uncoded.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(USER_AGENT, NAME);
+    *request.headers_mut() = headers;
+    Ok(request)
 }
 
 async fn read<B>(response: Response<B>) -> Result<Reply, Failure>
@@ -198,7 +207,7 @@ fn gunzip(coded: &[u8]) -> Result<Bytes, Unreadable> {
 }
 
 fn kept(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
+    let mut kept = HeaderMap::with_capacity(USUALLY_KEPT);
     let connections = hop_by_hop(headers);
     for name in KEPT.into_iter().filter(|name| !connections.contains(name)) {
         // Copied: a value cut out of the read buffer would keep all of it alive for as long as the answer is stored.
