@@ -21,18 +21,21 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// How many lists the pieces are spread over: with a token of Monime's, most of them are empty.
 const LISTS: usize = 512;
 
-/// All pieces of some spellings, in lists of those with the same number. Borrows the secret and has no copy of it.
+/// All pieces of some spellings, in lists of those with the same number. Borrows the secret and has no copy of it. Small, to
+/// leave the processor's nearest memory to others.
 struct Pieces<'a> {
+    spellings: Vec<&'a [u8]>,
     /// Where each list begins: the index of a piece, counted from 1; 0 where it is empty.
-    lists: [usize; LISTS],
-    pieces: Vec<Piece<'a>>,
+    lists: [u32; LISTS],
+    pieces: Vec<Piece>,
 }
 
-struct Piece<'a> {
-    spelling: &'a [u8],
-    at: usize,
+struct Piece {
+    /// Which spelling, and where in it.
+    spelling: u32,
+    at: u32,
     /// The next one in its list, counted from 1; 0 for the last.
-    next: usize,
+    next: u32,
 }
 
 /// Whether any of these answers holds [`RUN`] consecutive bytes of `token`, or all of one that has from [`SHORTEST`] to
@@ -95,16 +98,19 @@ fn short_bearer(token: &[u8]) -> Zeroizing<Vec<u8>> {
 
 impl<'a> Pieces<'a> {
     fn of(spellings: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut all = Self { lists: [0; LISTS], pieces: Vec::with_capacity(LISTS / 2) };
-        for spelling in spellings {
-            for (at, piece) in spelling.array_windows().enumerate() {
-                if let Some(list) = all.lists.get_mut(number(piece)) {
-                    all.pieces.push(Piece { spelling, at, next: *list });
-                    *list = all.pieces.len();
+        let spellings: Vec<&[u8]> = spellings.collect();
+        let mut lists = [0; LISTS];
+        let mut pieces = Vec::with_capacity(spellings.iter().map(|spelling| spelling.len()).sum());
+        for (spelling, text) in (0..).zip(&spellings) {
+            for (at, piece) in (0..).zip(text.array_windows()) {
+                if let Some(list) = lists.get_mut(number(piece)) {
+                    pieces.push(Piece { spelling, at, next: *list });
+                    // A token has a limit, and its spellings have a thousandth of these at most.
+                    *list = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
                 }
             }
         }
-        all
+        Self { spellings, lists, pieces }
     }
 
     /// Whether `bytes` holds [`RUN`] consecutive bytes of one of the spellings.
@@ -113,8 +119,8 @@ impl<'a> Pieces<'a> {
         blocks.iter().enumerate().any(|(index, block)| {
             let mut next = self.lists.get(number(block)).copied().unwrap_or_default();
             // Most lists are empty.
-            while let Some(piece) = next.checked_sub(1).and_then(|index| self.pieces.get(index)) {
-                if piece.is_in_a_run(bytes, index * PIECE) {
+            while let Some(piece) = next.checked_sub(1).and_then(|index| self.pieces.get(index as usize)) {
+                if self.is_in_a_run(piece, bytes, index * PIECE) {
                     return true;
                 }
                 next = piece.next;
@@ -122,16 +128,12 @@ impl<'a> Pieces<'a> {
             false
         })
     }
-}
 
-impl Piece<'_> {
     /// Whether what stands here in `bytes` is this piece, with enough of its neighbours.
-    fn is_in_a_run(&self, bytes: &[u8], at: usize) -> bool {
-        let (Some((before, after)), Some((left, right))) =
-            (self.spelling.split_at_checked(self.at), bytes.split_at_checked(at))
-        else {
-            return false;
-        };
+    fn is_in_a_run(&self, piece: &Piece, bytes: &[u8], at: usize) -> bool {
+        let spelling = self.spellings.get(piece.spelling as usize);
+        let around = spelling.and_then(|spelling| spelling.split_at_checked(piece.at as usize));
+        let (Some((before, after)), Some((left, right))) = (around, bytes.split_at_checked(at)) else { return false };
         let ahead = common(after.iter(), right.iter());
         ahead >= PIECE && common(before.iter().rev(), left.iter().rev()) + ahead >= RUN
     }

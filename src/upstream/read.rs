@@ -11,7 +11,7 @@ use std::io::Read as _;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
@@ -38,7 +38,7 @@ const MAX_BODY: usize = 1024 * 1024;
 const COURTESY: Duration = Duration::from_millis(100);
 
 /// The headers of Monime's that are kept. `Monime-Cache` speaks of Monime's own cache and would be misread as ours.
-const KEPT: [HeaderName; 7] = [
+static KEPT: [HeaderName; 7] = [
     CONTENT_TYPE,
     RETRY_AFTER,
     HeaderName::from_static(RATE_LIMIT_HEADER),
@@ -207,12 +207,20 @@ fn gunzip(coded: &[u8]) -> Result<Bytes, Unreadable> {
 }
 
 fn kept(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(USUALLY_KEPT);
     let connections = hop_by_hop(headers);
-    for name in KEPT.into_iter().filter(|name| !connections.contains(name)) {
-        // Copied: a value cut out of the read buffer would keep all of it alive for as long as the answer is stored.
-        let copy = headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
-        if let Some(value) = copy {
+    let fields = || {
+        let names = KEPT.iter().filter(|name| !connections.contains(name));
+        names.filter_map(|name| headers.get(name).map(|value| (name, value)))
+    };
+    // Copied: a value cut out of the read buffer would keep all of it alive for as long as the answer is stored. All into
+    // one buffer, for they are kept and told together.
+    let mut copies = BytesMut::with_capacity(fields().map(|(_, value)| value.len()).sum());
+    fields().for_each(|(_, value)| copies.extend_from_slice(value.as_bytes()));
+    let mut copies = copies.freeze();
+    let mut kept = HeaderMap::with_capacity(USUALLY_KEPT);
+    for (name, value) in fields() {
+        let copy = copies.split_to(value.len().min(copies.len()));
+        if let Ok(value) = HeaderValue::from_maybe_shared(copy) {
             kept.insert(name, value);
         }
     }

@@ -41,7 +41,7 @@ pub(super) enum Place {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Windows(pub(super) HashMap<Place, Window, foldhash::fast::RandomState>);
+pub(super) struct Windows(pub(super) HashMap<Place, Window>);
 
 /// The moments of the last of each kind in line. Those with the same places have their turns in their order, so a
 /// search need not begin before; without it a line would be searched anew for everyone in it.
