@@ -121,7 +121,13 @@ impl Secret {
     /// text around them.
     #[must_use]
     pub fn is_reflected_in(&self, bytes: &[u8]) -> bool {
-        reflection::is_reflected(self.0.expose_secret().as_bytes(), bytes)
+        self.is_reflected_in_any([bytes])
+    }
+
+    /// The same of several texts that belong together: what there is to prepare is prepared once.
+    #[must_use]
+    pub fn is_reflected_in_any<'a>(&self, texts: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        reflection::is_reflected(self.0.expose_secret().as_bytes(), texts)
     }
 }
 

@@ -90,13 +90,13 @@ impl Fetch {
     /// A lookup of `key` that begins now, for nobody in particular.
     #[must_use]
     pub fn new(key: Key) -> Self {
-        Self { key, waiting: Waiting::on_behalf_of(Interest::default()), early: false }
+        Self::on_behalf_of(key, Interest::default())
     }
 
-    /// The same, in the lines of those who wait for it.
+    /// A lookup of `key` that begins now, in the lines of those who wait for it.
     #[must_use]
-    pub fn on_behalf_of(self, interest: Interest) -> Self {
-        Self { waiting: Waiting { interest, ..self.waiting }, ..self }
+    pub fn on_behalf_of(key: Key, interest: Interest) -> Self {
+        Self { key, waiting: Waiting::on_behalf_of(interest), early: false }
     }
 
     /// The same; if it is `early`, for a session that was read less than a round of all polled ones ago, only the head of

@@ -22,6 +22,10 @@ use super::tools::Tool;
 use super::wire::Protocol;
 use steady::{Asks, Steady};
 
+/// Spaces in which what must be forwarded is asked for: budgets are for a token, and with as many of them as there are
+/// spaces none is reached by what one core can do.
+const SPACES: usize = 4;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Case {
     HitH1,
@@ -124,7 +128,8 @@ impl Case {
             asks: Asks::Kept,
             ceiling: Contender::Bare,
         };
-        let forwards = Steady { ceiling: Contender::Forward, ..hit };
+        let scene = Scene { spaces: SPACES, ..Scene::H1 };
+        let forwards = Steady { scene, ceiling: Contender::Forward, ..hit };
         How::Steady(match self {
             Self::HitH1 => hit,
             Self::HitH2c64x1 => {
@@ -148,7 +153,7 @@ impl Case {
             },
             Self::Pending => Steady {
                 title: "a pending session over HTTP/1.1, 64 kept connections, never kept",
-                scene: Scene { keeps: false, ..Scene::H1 },
+                scene: Scene { keeps: false, ..scene },
                 asks: Asks::Pending,
                 ..forwards
             },

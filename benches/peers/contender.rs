@@ -45,6 +45,8 @@ pub(crate) struct Scene {
     pub(crate) memory: u32,
     /// Whether its instructions are counted, which makes it slow.
     pub(crate) counted: bool,
+    /// In how many spaces callers ask in turn. monigate asks Monime so often for each that one is not enough.
+    pub(crate) spaces: usize,
 }
 
 /// Where a server finds things.
@@ -68,7 +70,8 @@ pub(crate) struct Running {
 // === impl Scene ===
 
 impl Scene {
-    pub(crate) const H1: Self = Self { protocol: Protocol::H1, tls: false, keeps: true, memory: 64, counted: false };
+    pub(crate) const H1: Self =
+        Self { protocol: Protocol::H1, tls: false, keeps: true, memory: 64, counted: false, spaces: 1 };
 }
 
 // === impl Room ===

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use monigate::sandbox::DEFAULT_TOKEN;
@@ -10,9 +11,9 @@ use monigate::sandbox::DEFAULT_TOKEN;
 use super::contender::{Room, Scene};
 use super::process::free_address;
 use super::stage::Stage;
-use super::wire::SPACE;
+use super::wire::{SPACE, space_names};
 
-/// The most calls a second that can be configured.
+/// The most calls a second that can be configured, for one token.
 pub(crate) const BUDGET: u32 = 10_000;
 
 pub(crate) fn configure(command: &mut Command, stage: &Stage, scene: Scene, room: &Room) -> io::Result<()> {
@@ -23,22 +24,37 @@ pub(crate) fn configure(command: &mut Command, stage: &Stage, scene: Scene, room
     } else {
         String::new()
     };
+    let spaces = spaces(scene.spaces, room)?;
+    let names: Vec<String> = space_names(scene.spaces).map(|name| format!("\"{name}\"")).collect();
     let config = format!(
         "[listen]\naddress = \"{address}\"\n{tls}\
          [admin]\naddress = \"{admin}\"\n\
-         [monime]\nbase_url = \"http://{origin}\"\ndefault_space = \"{SPACE}\"\n\
+         [monime]\nbase_url = \"http://{origin}\"\ndefault_space = \"{SPACE}\"\nspaces = [{spaces}]\n\
          [cache]\nmax_size = \"{memory}MiB\"\n\
          [budget]\nendpoint = {BUDGET}\ntoken = {BUDGET}\nspace = {BUDGET}\n\
-         [[callers]]\nname = \"storefront\"\nkeys_sha256 = [\"{digest}\"]\nspaces = [\"{SPACE}\"]\n\
+         [[callers]]\nname = \"storefront\"\nkeys_sha256 = [\"{digest}\"]\nspaces = [{names}]\n\
          operations = [\"GetCheckoutSession\"]\n",
         address = room.address,
         admin = free_address()?,
         origin = stage.origin.address,
         memory = scene.memory,
         digest = stage.digest,
+        names = names.join(", "),
     );
     let file = room.folder.path().join("monigate.toml");
     fs::write(&file, config)?;
     command.arg("run").arg("--config").arg(file).env("MONIGATE__MONIME__TOKEN", DEFAULT_TOKEN);
     Ok(())
+}
+
+/// The spaces after the first, each with a token from a file of its own: limits are Monime's for each token.
+fn spaces(all: usize, room: &Room) -> io::Result<String> {
+    let mut spaces = Vec::new();
+    for name in space_names(all).skip(1) {
+        let file = room.folder.path().join(&name);
+        fs::write(&file, DEFAULT_TOKEN)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        spaces.push(format!("{{ id = \"{name}\", token_file = \"{}\" }}", file.display()));
+    }
+    Ok(spaces.join(", "))
 }

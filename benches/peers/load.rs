@@ -9,7 +9,7 @@ use std::process::Command;
 use super::process::{LOAD_CORE, Started, pinned};
 use super::stage::Stage;
 use super::tools::Tool;
-use super::wire::{Protocol, SPACE, Target, path};
+use super::wire::{Protocol, SPACE, Target, path, space_names};
 
 const SCRIPT: &str = include_str!("config/walk.lua");
 
@@ -19,6 +19,8 @@ pub(crate) struct Walk {
     pub(crate) prefix: String,
     /// How many there are; none means a new one each time.
     pub(crate) sessions: Option<u32>,
+    /// In how many spaces, in turn; over HTTP/1.1 alone.
+    pub(crate) spaces: usize,
 }
 
 /// How many ask at once.
@@ -53,7 +55,12 @@ impl Protocol {
 impl Walk {
     /// A kind of sessions: `0` settled, `p` pending, `w` slow; `tag` keeps them apart from others.
     pub(crate) fn new(kind: char, tag: u64, sessions: Option<u32>) -> Self {
-        Self { prefix: format!("scs-{kind}{tag:014}"), sessions }
+        Self { prefix: format!("scs-{kind}{tag:014}"), sessions, spaces: 1 }
+    }
+
+    /// The same in so many spaces.
+    pub(crate) fn across(self, spaces: usize) -> Self {
+        Self { spaces, ..self }
     }
 
     pub(crate) fn id(&self, number: u32) -> String {
@@ -89,6 +96,7 @@ impl Crowd {
         command.args(["-t1", &format!("-c{}", self.connections), &format!("-d{}s", stage.seconds)]);
         command.arg("-s").arg(script).args(["-H", &bearer(target), "-H", &space()]);
         command.arg(target.base()).arg("--").arg(&walk.prefix).arg(walk.sessions.unwrap_or(0).to_string());
+        command.args(space_names(walk.spaces));
         Ok(command)
     }
 

@@ -159,7 +159,7 @@ impl Script {
         }
         let field = |name| request.headers().get(name);
         let may_ask = field("authorization") == Some(&self.authorization)
-            && field("monime-space-id").is_some_and(|space| space == SPACE);
+            && field("monime-space-id").is_some_and(|space| space.as_bytes().starts_with(SPACE.as_bytes()));
         let Some(id) = request.uri().path().strip_prefix("/v1/checkout-sessions/").filter(|_| may_ask) else {
             let mut refused = Response::new(Full::default());
             *refused.status_mut() = StatusCode::UNAUTHORIZED;

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 
 /// Nothing may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The space that everyone asks in.
+/// The space that everyone asks in; where there are more, the first one.
 pub(crate) const SPACE: &str = "spc-bench";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,11 @@ enum Sender {
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// So many spaces. What comes after the first's name is a hyphen and a number.
+pub(crate) fn space_names(all: usize) -> impl Iterator<Item = String> {
+    std::iter::once(SPACE.to_owned()).chain((1..all).map(|number| format!("{SPACE}-{number}")))
+}
 
 /// The path of a session.
 pub(crate) fn path(id: &str) -> String {

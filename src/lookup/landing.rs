@@ -69,7 +69,7 @@ where
     let key = ticket.key().clone();
     let memory = shared.memory.inner();
     let early = memory.pending.is_early(&key, Instant::now());
-    let lookup = Fetch::new(key.clone()).early(early).on_behalf_of(ticket.interest().clone());
+    let lookup = Fetch::on_behalf_of(key.clone(), ticket.interest().clone()).early(early);
     let Some((reply, asked_at)) = ask(&shared.fetch, lookup, &ticket).await else { return };
     let answered = reply.map_err(Error::Failed).and_then(|reply| judged(&shared, &key, reply, asked_at));
     match &answered {

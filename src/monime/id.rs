@@ -38,9 +38,9 @@ pub struct SpaceId(Arc<str>);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(Arc<str>);
 
-/// The id of a checkout session, owned.
+/// The id of a checkout session, owned. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(Box<str>);
+pub struct SessionId(Arc<str>);
 
 /// The id of a checkout session, still in the caller's request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -144,8 +144,9 @@ fn judge_session(asked: SessionIdRef<'_>, body: &[u8]) -> Result<Verdict, Flaw> 
         return Err(Flaw::Mismatch);
     }
     let success = answer.only("success").and_then(Raw::as_bool);
-    match (success, answer.only("result").and_then(Raw::as_object)) {
-        (Some(true), Some(session)) => Ok(judge_status(&session)),
+    // The only result of all is the session, if it is an object.
+    match (success, answer.only("result"), sessions.first()) {
+        (Some(true), Some(_), Some(session)) => Ok(judge_status(session)),
         _ => Ok(Verdict::Unknown),
     }
 }

@@ -1,8 +1,9 @@
 //! Whether an answer holds a piece of the token, so that it is neither kept nor passed on.
 //!
-//! Refuses to build an index of the secret that would outlive the question. Every run of [`RUN`] bytes covers one whole
-//! piece of [`PIECE`] bytes that starts at a multiple of [`PIECE`]: so only those pieces are searched for, and only where
-//! one is found are its neighbours compared. The time is linear in the answer, whatever it holds.
+//! Refuses to build an index of the secret that would outlive the question. Every run of [`RUN`] bytes of an answer covers
+//! one whole piece of [`PIECE`] bytes that starts at a multiple of [`PIECE`]: so only those pieces of an answer are looked
+//! up among all pieces of what the token can be spelled as, and only where one is found are its neighbours compared. The
+//! time is linear in the answer, whatever it holds.
 
 use memchr::memmem::Finder;
 use zeroize::Zeroizing;
@@ -11,27 +12,58 @@ use zeroize::Zeroizing;
 const RUN: usize = 12;
 /// The most bytes that so many bytes of the token can be spelled with: each as an escape of JSON's.
 pub const REACH: usize = 6 * RUN;
-/// The longest piece for which the claim above holds.
+/// The longest piece for which that holds.
 const PIECE: usize = RUN / 2;
 /// A shorter token stands in almost any text: looking for it would refuse every answer. Monime's are far longer.
 const SHORTEST: usize = 8;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Whether `bytes` holds [`RUN`] consecutive bytes of `token`, or all of one that has from [`SHORTEST`] to [`RUN`],
-/// raw or as Base64.
-pub(super) fn is_reflected(token: &[u8], bytes: &[u8]) -> bool {
+/// How many lists the pieces are spread over: with a token of Monime's, most of them are empty.
+const LISTS: usize = 512;
+
+/// All pieces of some spellings, in lists of those with the same number. Borrows the secret and has no copy of it. Small, to
+/// leave the processor's nearest memory to others.
+struct Pieces<'a> {
+    spellings: Vec<&'a [u8]>,
+    /// Where each list begins: the index of a piece, counted from 1; 0 where it is empty.
+    lists: [u32; LISTS],
+    pieces: Vec<Piece>,
+}
+
+struct Piece {
+    /// Which spelling, and where in it.
+    spelling: u32,
+    at: u32,
+    /// The next one in its list, counted from 1; 0 for the last.
+    next: u32,
+}
+
+/// Whether any of these answers holds [`RUN`] consecutive bytes of `token`, or all of one that has from [`SHORTEST`] to
+/// [`RUN`], raw or as Base64.
+pub(super) fn is_reflected<'a>(token: &[u8], answers: impl IntoIterator<Item = &'a [u8]>) -> bool {
     if token.len() < SHORTEST {
         return false;
     }
-    if holds_run_of(token, bytes) || unescaped(bytes).is_some_and(|bytes| holds_run_of(token, &bytes)) {
-        return true;
-    }
-    // Base64 works in groups of three bytes. In a longer text the token may begin anywhere in a group, so it has three
-    // spellings; of each only whole groups are looked for, since the others depend on the neighbours. `Bearer ` puts the
-    // token at one of these places too.
-    let offsets = if token.len() < RUN { 0..1 } else { 0..3 };
-    offsets.filter_map(|offset| token.get(offset..)).any(|rest| holds_run_of(&base64(rest), bytes))
-        || (token.len() < RUN && holds_run_of(&short_bearer(token), bytes))
+    let encoded = encoded(token);
+    let spellings = || std::iter::once(token).chain(encoded.iter().map(|text| text.as_slice()));
+    // No run fits into these, so they are looked for as a whole.
+    let short = || spellings().filter(|spelling| !spelling.is_empty() && spelling.len() < RUN);
+    let pieces = Pieces::of(spellings().filter(|spelling| spelling.len() >= RUN));
+    let holds = |bytes: &[u8]| {
+        pieces.have_a_run_in(bytes) || short().any(|spelling| Finder::new(spelling).find(bytes).is_some())
+    };
+    // As raw bytes behind escapes; Base64 behind them is found all the same.
+    answers.into_iter().any(|bytes| holds(bytes) || unescaped(bytes).is_some_and(|bytes| holds(&bytes)))
+}
+
+/// What Base64 makes of the token, in the texts that it may stand in. It works in groups of three bytes. In a longer text
+/// the token may begin anywhere in a group, so it has three spellings; of each only whole groups are looked for, since the
+/// others depend on the neighbours. `Bearer ` puts the token at one of these places too.
+fn encoded(token: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+    let is_short = token.len() < RUN;
+    let offsets = if is_short { 0..1 } else { 0..3 };
+    let encoded = offsets.filter_map(|offset| token.get(offset..)).map(base64);
+    encoded.chain(is_short.then(|| short_bearer(token))).collect()
 }
 
 /// The same bytes with JSON's escapes for ASCII undone, if there are any: whoever reads the answer undoes them too.
@@ -62,28 +94,55 @@ fn short_bearer(token: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(encoded.get(8..).unwrap_or_default().to_vec())
 }
 
-/// Whether `bytes` holds [`RUN`] consecutive bytes of `text`, or all of it when it is shorter.
-fn holds_run_of(text: &[u8], bytes: &[u8]) -> bool {
-    if text.is_empty() {
-        return false;
-    }
-    if text.len() < RUN {
-        return Finder::new(text).find(bytes).is_some();
-    }
-    text.chunks_exact(PIECE).enumerate().any(|(index, piece)| {
-        let (before, after) = text.split_at(index * PIECE);
-        let finder = Finder::new(piece);
-        let mut from = 0;
-        // From one byte further each time: occurrences of a repetitive piece overlap.
-        while let Some(found) = bytes.get(from..).and_then(|rest| finder.find(rest)) {
-            let (left, right) = bytes.split_at(from + found);
-            if common(before.iter().rev(), left.iter().rev()) + common(after.iter(), right.iter()) >= RUN {
-                return true;
+// === impl Pieces ===
+
+impl<'a> Pieces<'a> {
+    fn of(spellings: impl Iterator<Item = &'a [u8]>) -> Self {
+        let spellings: Vec<&[u8]> = spellings.collect();
+        let mut lists = [0; LISTS];
+        let mut pieces = Vec::with_capacity(spellings.iter().map(|spelling| spelling.len()).sum());
+        for (spelling, text) in (0..).zip(&spellings) {
+            for (at, piece) in (0..).zip(text.array_windows()) {
+                if let Some(list) = lists.get_mut(number(piece)) {
+                    pieces.push(Piece { spelling, at, next: *list });
+                    // A token has a limit, and its spellings have a thousandth of these at most.
+                    *list = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+                }
             }
-            from += found + 1;
         }
-        false
-    })
+        Self { spellings, lists, pieces }
+    }
+
+    /// Whether `bytes` holds [`RUN`] consecutive bytes of one of the spellings.
+    fn have_a_run_in(&self, bytes: &[u8]) -> bool {
+        let (blocks, _) = bytes.as_chunks::<PIECE>();
+        blocks.iter().enumerate().any(|(index, block)| {
+            let mut next = self.lists.get(number(block)).copied().unwrap_or_default();
+            // Most lists are empty.
+            while let Some(piece) = next.checked_sub(1).and_then(|index| self.pieces.get(index as usize)) {
+                if self.is_in_a_run(piece, bytes, index * PIECE) {
+                    return true;
+                }
+                next = piece.next;
+            }
+            false
+        })
+    }
+
+    /// Whether what stands here in `bytes` is this piece, with enough of its neighbours.
+    fn is_in_a_run(&self, piece: &Piece, bytes: &[u8], at: usize) -> bool {
+        let spelling = self.spellings.get(piece.spelling as usize);
+        let around = spelling.and_then(|spelling| spelling.split_at_checked(piece.at as usize));
+        let (Some((before, after)), Some((left, right))) = (around, bytes.split_at_checked(at)) else { return false };
+        let ahead = common(after.iter(), right.iter());
+        ahead >= PIECE && common(before.iter().rev(), left.iter().rev()) + ahead >= RUN
+    }
+}
+
+/// In which list a piece is. Multiplied by the golden ratio, neighbouring texts are spread over all.
+fn number(&[a, b, c, d, e, f]: &[u8; PIECE]) -> usize {
+    let bits = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(bits >> (u64::BITS - LISTS.ilog2())).unwrap_or_default()
 }
 
 /// How many bytes agree from the start, as far as it matters.

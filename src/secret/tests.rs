@@ -182,6 +182,26 @@ fn the_token_in_base64_is_a_reflection_wherever_it_begins() {
 }
 
 #[test]
+fn a_run_of_any_spelling_is_found_wherever_it_stands() {
+    for (before, skipped) in [("", 0), ("x", 4), ("xx", 4)] {
+        let spelled = base64(format!("{before}{CANARY}").as_bytes());
+        let runs: Vec<&[u8]> = spelled.as_bytes()[skipped..].windows(12).collect();
+        // What is left at the end depends on what follows the token.
+        for (at, run) in runs[..runs.len() - 4].iter().enumerate() {
+            let body = ["-".repeat(at).as_bytes(), run, b"and more"].concat();
+            assert!(secret().is_reflected_in(&body), "{before} {at}");
+        }
+    }
+}
+
+#[test]
+fn of_several_texts_each_is_searched_and_none_is_joined_to_the_next() {
+    let (one, two) = CANARY.as_bytes()[..22].split_at(11);
+    assert!(!secret().is_reflected_in_any([one, two]));
+    assert!(secret().is_reflected_in_any([one, two, CANARY.as_bytes(), b"scs-1"]));
+}
+
+#[test]
 fn a_token_behind_escapes_is_found() {
     let secret = Secret::parse(b"mon_live_0a1b2c3d4e5f6g7h".to_vec()).unwrap();
     let escaped: String = "mon_live_0a1b2c3d4e5f6g7h".bytes().map(|byte| format!("\\u{byte:04x}")).collect();

@@ -29,14 +29,23 @@ const UNPROVED: &str = "(none)";
 /// The words for how reading a changed secret or configuration came out.
 const RELOAD_RESULTS: [&str; 2] = ["ok", "failed"];
 
+/// What nearly every request counts in: looked up once, not by three strings each time.
+#[derive(Debug)]
+struct Series {
+    counts: IntCounter,
+    seconds: Histogram,
+}
+
 /// The metrics of one gateway.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
-    hits: IntCounter,
-    hit_seconds: Histogram,
+    hits: Series,
+    misses: Series,
+    lookups: Series,
+    waits: [Histogram; SCOPES.len()],
     upstream_requests: IntCounterVec,
     upstream_seconds: HistogramVec,
     upstream_answers: IntCounterVec,
@@ -59,7 +68,6 @@ pub struct Metrics {
     pub status_regressions: IntCounter,
     /// `monigate_budget_waiting`.
     pub budget_waiting: IntGauge,
-    budget_wait: HistogramVec,
     budget_refusals: IntCounterVec,
     budget_share: GaugeVec,
     budget_paused: IntGaugeVec,
@@ -83,13 +91,18 @@ impl Metrics {
         let r = &registry;
         let requests = counters(r, "monigate_requests_total", "Requests by operation, status code and how the caller was served.", &["operation", "code", "outcome"])?;
         let request_seconds = histograms(r, "monigate_request_duration_seconds", "Time from a request's head to its answer's head.", &["operation", "outcome"])?;
+        let upstream_requests = counters(r, "monigate_upstream_requests_total", "Requests sent to Monime by operation and status code, or the kind of failure.", &["operation", "code"])?;
+        let upstream_seconds = histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer, or to its head where it is passed on.", &["operation"])?;
+        let budget_wait = histograms(r, "monigate_budget_wait_seconds", "Time that a request to Monime waited for its turn, by the scope that decided it.", &["scope"])?;
         let metrics = Self {
-            hits: requests.with_label_values(&[GET_CHECKOUT_SESSION, "200", Outcome::Hit.as_str()]),
-            hit_seconds: request_seconds.with_label_values(&[GET_CHECKOUT_SESSION, Outcome::Hit.as_str()]),
+            lookups: Series { counts: upstream_requests.with_label_values(&[GET_CHECKOUT_SESSION, "200"]), seconds: upstream_seconds.with_label_values(&[GET_CHECKOUT_SESSION]) },
+            waits: SCOPES.map(|scope| budget_wait.with_label_values(&[scope])),
+            hits: Series { counts: requests.with_label_values(&[GET_CHECKOUT_SESSION, "200", Outcome::Hit.as_str()]), seconds: request_seconds.with_label_values(&[GET_CHECKOUT_SESSION, Outcome::Hit.as_str()]) },
+            misses: Series { counts: requests.with_label_values(&[GET_CHECKOUT_SESSION, "200", Outcome::Miss.as_str()]), seconds: request_seconds.with_label_values(&[GET_CHECKOUT_SESSION, Outcome::Miss.as_str()]) },
             requests,
             request_seconds,
-            upstream_requests: counters(r, "monigate_upstream_requests_total", "Requests sent to Monime by operation and status code, or the kind of failure.", &["operation", "code"])?,
-            upstream_seconds: histograms(r, "monigate_upstream_request_duration_seconds", "Time from a request to Monime to the last byte of its answer, or to its head where it is passed on.", &["operation"])?,
+            upstream_requests,
+            upstream_seconds,
             upstream_answers: counters(r, "monigate_upstream_answers_total", "Complete answers of Monime by what they mean.", &["verdict"])?,
             upstream_retries: counters(r, "monigate_upstream_retries_total", "Times Monime was to be asked once more for the same lookup, by why.", &["cause"])?,
             caller_requests: counters(r, "monigate_caller_requests_total", "Requests of named callers by how each was served; those that proved no name have `(none)`.", &["caller", "outcome"])?,
@@ -104,7 +117,6 @@ impl Metrics {
             flights: gauge(r, "monigate_flights", "Lookups that are waiting for Monime, each for all of its callers.")?,
             status_regressions: counter(r, "monigate_status_regressions_total", "Times Monime's answer went back behind a kept completed one.")?,
             budget_waiting: gauge(r, "monigate_budget_waiting", "Requests to Monime that wait for their turn.")?,
-            budget_wait: histograms(r, "monigate_budget_wait_seconds", "Time that a request to Monime waited for its turn, by the scope that decided it.", &["scope"])?,
             budget_refusals: counters(r, "monigate_budget_refusals_total", "Requests to Monime refused because their turn would have come too late, by the scope that decided it.", &["scope"])?,
             budget_share: gauges(r, "monigate_budget_share", "Part of Monime's limit that is asked for, the smallest of each scope.", &["scope"])?,
             budget_paused: int_gauges(r, "monigate_budget_paused", "1 while a 429 of Monime pauses this scope.", &["scope"])?,
@@ -114,17 +126,7 @@ impl Metrics {
             tasks: gauge(r, "monigate_tasks", "Tasks of the runtime that have not ended: about one for each connection, lookup and write.")?,
             registry,
         };
-        // There from the start: of a counter that appears with its first failure, no rate shows that failure.
-        for scope in SCOPES {
-            metrics.upstream_throttled.with_label_values(&[scope]);
-            metrics.budget_refusals.with_label_values(&[scope]);
-        }
-        for result in RELOAD_RESULTS {
-            metrics.secret_reloads.with_label_values(&[result]);
-            metrics.jwks_reloads.with_label_values(&[result]);
-            metrics.tls_reloads.with_label_values(&[result]);
-            metrics.config_reloads.with_label_values(&[result]);
-        }
+        metrics.begin();
         let build = IntGaugeVec::new(Opts::new("monigate_build_info", "Always 1; the version is the label."), &["version"])?;
         metrics.registry.register(Box::new(build.clone()))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -132,14 +134,32 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Makes series that are there from the start: of a counter that appears with its first failure, no rate shows that
+    /// failure.
+    fn begin(&self) {
+        for scope in SCOPES {
+            self.upstream_throttled.with_label_values(&[scope]);
+            self.budget_refusals.with_label_values(&[scope]);
+        }
+        for result in RELOAD_RESULTS {
+            self.secret_reloads.with_label_values(&[result]);
+            self.jwks_reloads.with_label_values(&[result]);
+            self.tls_reloads.with_label_values(&[result]);
+            self.config_reloads.with_label_values(&[result]);
+        }
+    }
+
     /// Counts one request of a caller. `operation` must come from the table of operations.
     pub fn request(&self, operation: &'static str, code: http::StatusCode, outcome: Outcome, took: Duration) {
         let seconds = took.as_secs_f64();
-        // Nearly every request is this one: its series are looked up once, not by three strings each time.
-        if outcome == Outcome::Hit && code == http::StatusCode::OK && operation == GET_CHECKOUT_SESSION {
-            self.hits.inc();
-            self.hit_seconds.observe(seconds);
-            return;
+        let usual = match outcome {
+            Outcome::Hit => Some(&self.hits),
+            Outcome::Miss => Some(&self.misses),
+            Outcome::Stale | Outcome::Joined | Outcome::Pending => None,
+            Outcome::Bypass | Outcome::Refused | Outcome::Error => None,
+        };
+        if let Some(series) = usual.filter(|_| code == http::StatusCode::OK && operation == GET_CHECKOUT_SESSION) {
+            return series.count(seconds);
         }
         self.requests.with_label_values(&[operation, code.as_str(), outcome.as_str()]).inc();
         self.request_seconds.with_label_values(&[operation, outcome.as_str()]).observe(seconds);
@@ -157,8 +177,12 @@ impl Metrics {
 
     /// Counts one request to Monime. `code` is a status code or a word for the failure.
     pub fn upstream_request(&self, operation: &'static str, code: &str, took: Duration) {
+        let seconds = took.as_secs_f64();
+        if code == "200" && operation == GET_CHECKOUT_SESSION {
+            return self.lookups.count(seconds);
+        }
         self.upstream_requests.with_label_values(&[operation, code]).inc();
-        self.upstream_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
+        self.upstream_seconds.with_label_values(&[operation]).observe(seconds);
     }
 
     /// Counts one judged answer of Monime.
@@ -173,7 +197,9 @@ impl Metrics {
 
     /// Counts one turn, and how long it was waited for; `scope` decided how long.
     pub fn budget_waited(&self, scope: &'static str, waited: Duration) {
-        self.budget_wait.with_label_values(&[scope]).observe(waited.as_secs_f64());
+        if let Some((_, waits)) = SCOPES.iter().zip(&self.waits).find(|(name, _)| **name == scope) {
+            waits.observe(waited.as_secs_f64());
+        }
     }
 
     /// Counts one turn that would have come too late; `scope` decided that.
@@ -217,6 +243,15 @@ impl Metrics {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    fn count(&self, seconds: f64) {
+        self.counts.inc();
+        self.seconds.observe(seconds);
     }
 }
 
@@ -280,6 +315,6 @@ mod tests {
         metrics.request(GET_CHECKOUT_SESSION, http::StatusCode::NOT_MODIFIED, Outcome::Hit, Duration::from_micros(7));
         assert_eq!(metrics.requests.with_label_values(&[GET_CHECKOUT_SESSION, "200", "hit"]).get(), 1);
         assert_eq!(metrics.requests.with_label_values(&[GET_CHECKOUT_SESSION, "304", "hit"]).get(), 1);
-        assert_eq!(metrics.hit_seconds.get_sample_count(), 2);
+        assert_eq!(metrics.hits.seconds.get_sample_count(), 2);
     }
 }

@@ -63,7 +63,7 @@ struct Pools {
     builder: legacy::Builder,
     connect: Connect,
     max_age: Duration,
-    current: Mutex<(Pool, Instant)>,
+    current: Mutex<(Arc<Pool>, Instant)>,
 }
 
 /// The connection of a request that has no answer yet. Dropped as such, with whoever waited for it, it is used no more:
@@ -194,18 +194,18 @@ impl Drop for Suspect {
 
 impl Pools {
     fn new(builder: legacy::Builder, connect: Connect, max_age: Duration) -> Self {
-        let current = Mutex::new((builder.build(connect.clone()), Instant::now()));
+        let current = Mutex::new((Arc::new(builder.build(connect.clone())), Instant::now()));
         Self { builder, connect, max_age, current }
     }
 
     /// The pool for a request that is sent now. What is under way in an older one is finished there, and its connections
     /// are closed with it.
-    fn current(&self) -> Pool {
+    fn current(&self) -> Arc<Pool> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.1.elapsed() >= self.max_age {
-            *current = (self.builder.build(self.connect.clone()), Instant::now());
+            *current = (Arc::new(self.builder.build(self.connect.clone())), Instant::now());
         }
-        current.0.clone()
+        Arc::clone(&current.0)
     }
 }
 

@@ -11,7 +11,7 @@ use std::io::Read as _;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
@@ -38,7 +38,7 @@ const MAX_BODY: usize = 1024 * 1024;
 const COURTESY: Duration = Duration::from_millis(100);
 
 /// The headers of Monime's that are kept. `Monime-Cache` speaks of Monime's own cache and would be misread as ours.
-const KEPT: [HeaderName; 7] = [
+static KEPT: [HeaderName; 7] = [
     CONTENT_TYPE,
     RETRY_AFTER,
     HeaderName::from_static(RATE_LIMIT_HEADER),
@@ -47,6 +47,14 @@ const KEPT: [HeaderName; 7] = [
     HeaderName::from_static(DIAGNOSTIC_HEADERS[2]),
     HeaderName::from_static(DIAGNOSTIC_HEADERS[3]),
 ];
+
+/// How many of them come with an answer to a lookup: all but those of a refusal.
+const USUALLY_KEPT: usize = 5;
+
+/// The fields of a request on the wire, those included that are put on below.
+const FIELDS: usize = 8;
+const SPACE: HeaderName = HeaderName::from_static(SPACE_HEADER);
+const VERSION: HeaderName = HeaderName::from_static(VERSION_HEADER);
 
 /// How we call ourselves.
 pub(super) const NAME: HeaderValue = HeaderValue::from_static(concat!("monigate/", env!("CARGO_PKG_VERSION")));
@@ -88,8 +96,8 @@ where
                 return Err(Failure::Internal("an answer to a request without a token".into()));
             };
             let reply = read(response).await?;
-            let reflects = |value: &HeaderValue| token.is_reflected_in(value.as_bytes());
-            if token.is_reflected_in(&reply.body) || reply.headers.values().any(reflects) {
+            let values = reply.headers.values().map(HeaderValue::as_bytes);
+            if token.is_reflected_in_any(values.chain([&*reply.body])) {
                 return Err(Unreadable::Reflects.into());
             }
             Ok(reply)
@@ -100,22 +108,23 @@ where
 fn request(origin: &Origin, key: &Key) -> Result<Request<Full<Bytes>>, Failure> {
     // A key is made of what a path segment and a header field hold unescaped; an error here would be a bug of ours.
     let unusable = |error: http::Error| Failure::Internal(Box::new(error));
-    let path: PathAndQuery =
-        checkout_session(key.id.as_ref()).parse().map_err(|error| unusable(http::Error::from(error)))?;
+    let path = PathAndQuery::try_from(checkout_session(key.id.as_ref())).map_err(|error| unusable(error.into()))?;
     let uri = origin.url(path).map_err(unusable)?;
-    Request::builder()
-        .method(Method::GET)
-        .uri(uri)
-        // For the layer that knows whose token is which.
-        .extension(key.space.clone())
-        .header(SPACE_HEADER, key.space.as_str())
-        .header(VERSION_HEADER, key.version.as_str())
-        .header(ACCEPT, "application/json")
-        // The stored bytes are the served bytes, so they are asked for uncoded.
-        .header(ACCEPT_ENCODING, "identity")
-        .header(USER_AGENT, NAME)
-        .body(Full::default())
-        .map_err(unusable)
+    let mut request = Request::new(Full::default());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = uri;
+    // For the layer that knows whose token is which.
+    request.extensions_mut().insert(key.space.clone());
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|error| unusable(error.into()));
+    let mut headers = HeaderMap::with_capacity(FIELDS);
+    headers.insert(SPACE, value(key.space.as_str())?);
+    headers.insert(VERSION, value(key.version.as_str())?);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    // The stored bytes are the served bytes, so they are asked for uncoded.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(USER_AGENT, NAME);
+    *request.headers_mut() = headers;
+    Ok(request)
 }
 
 async fn read<B>(response: Response<B>) -> Result<Reply, Failure>
@@ -198,12 +207,20 @@ fn gunzip(coded: &[u8]) -> Result<Bytes, Unreadable> {
 }
 
 fn kept(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
     let connections = hop_by_hop(headers);
-    for name in KEPT.into_iter().filter(|name| !connections.contains(name)) {
-        // Copied: a value cut out of the read buffer would keep all of it alive for as long as the answer is stored.
-        let copy = headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
-        if let Some(value) = copy {
+    let fields = || {
+        let names = KEPT.iter().filter(|name| !connections.contains(name));
+        names.filter_map(|name| headers.get(name).map(|value| (name, value)))
+    };
+    // Copied: a value cut out of the read buffer would keep all of it alive for as long as the answer is stored. All into
+    // one buffer, for they are kept and told together.
+    let mut copies = BytesMut::with_capacity(fields().map(|(_, value)| value.len()).sum());
+    fields().for_each(|(_, value)| copies.extend_from_slice(value.as_bytes()));
+    let mut copies = copies.freeze();
+    let mut kept = HeaderMap::with_capacity(USUALLY_KEPT);
+    for (name, value) in fields() {
+        let copy = copies.split_to(value.len().min(copies.len()));
+        if let Ok(value) = HeaderValue::from_maybe_shared(copy) {
             kept.insert(name, value);
         }
     }

@@ -94,11 +94,12 @@ impl Steady {
     }
 
     fn walk(&self, tag: u64) -> Walk {
-        match self.asks {
+        let walk = match self.asks {
             Asks::Kept => Walk::new('0', 0, Some(SESSIONS)),
             Asks::Pending => Walk::new('p', 0, Some(SESSIONS)),
             Asks::New => Walk::new('c', tag, None),
-        }
+        };
+        walk.across(self.scene.spaces)
     }
 
     /// How often the origin should be asked for two lookups of one session.
@@ -174,7 +175,8 @@ impl Steady {
         }));
         if self.asks != Asks::Kept {
             notes.push(format!(
-                "monigate asks the origin at most {BUDGET} times a second, its highest budget; near that, waiting is in its figure."
+                "monigate asks the origin at most {BUDGET} times a second for one token, its highest budget: callers ask in {} spaces in turn, each with a token of its own.",
+                self.scene.spaces
             ));
         }
         if self.asks == Asks::Pending {

@@ -38,6 +38,9 @@ const FEW: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::upstream) struct Ticket(u64);
 
+/// A turn that was taken, and whose window decided when it came.
+type Sent = Option<(Ticket, Scope)>;
+
 /// The turn would come too late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::upstream) struct TooLate {
@@ -131,6 +134,27 @@ impl Budget {
         }
         self.plan(now);
         self.changes += 1;
+    }
+
+    /// Takes a turn for a call that is sent now, if nobody is in line and there is room at once: what to join and to take
+    /// comes to then. Says whose window decided, as `take` does. None changes nothing.
+    pub(in crate::upstream) fn take_at_once(&mut self, places: &Places, rates: Rates, now: Instant) -> Sent {
+        // What is held back might leave no room: that is for those who stand in line to find out.
+        if !self.waiting.is_empty() || self.holds(now) {
+            return None;
+        }
+        self.grow(now);
+        let places = Arc::new(places.each());
+        self.open(&places, rates, now);
+        let (at, scope) = self.windows.earliest(&places, now);
+        if at > now {
+            return None;
+        }
+        self.windows.mark(&places, now, Kind::Sent);
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.under_way.insert(ticket, UnderWay { places, sent_at: now, counts_from: now });
+        Some((ticket, scope))
     }
 
     /// Stands in the one of these lines in which it is served first, and is given a turn, which comes when
@@ -227,6 +251,12 @@ impl Budget {
         }
     }
 
+    /// Whether `hold` would make anything count later.
+    fn holds(&self, now: Instant) -> bool {
+        let from = now.checked_sub(self.lateness.usual());
+        from.is_some_and(|from| self.under_way.values().any(|call| call.counts_from < from))
+    }
+
     /// Monime answered 429 to a call that was sent at `sent_at`: pauses the scope it names, the endpoint if it names
     /// none, until `retry_after` from now, and cuts our share of it, once for all calls sent before the cut.
     pub(in crate::upstream) fn throttled(
@@ -266,6 +296,11 @@ impl Budget {
         self.grow(now);
         let windows = self.windows.of(scope);
         self.share * windows.map(|window| window.share().part()).fold(1.0, f64::min)
+    }
+
+    /// Whether every share is whole, so that none will grow.
+    pub(in crate::upstream) fn is_full(&self) -> bool {
+        self.grows_at.is_none()
     }
 
     /// Whether some place of this scope is paused.

@@ -55,6 +55,8 @@ struct Machines {
     breaker: Breaker,
     /// The shares as they were last told, in the order of `Scope::ALL`.
     told: [f64; 3],
+    /// Whether what was last told may change by itself: a share regrows, or a pause ends.
+    unsettled: bool,
 }
 
 /// A place in line; dropped, it is given back.
@@ -67,10 +69,13 @@ struct Queued<'a> {
     teaches: bool,
 }
 
+/// A turn that was taken at this moment.
+type Sent = (Ticket, Option<Permit>, Instant);
+
 /// Whether a turn has come.
 enum Look {
-    /// It has, and was taken at this moment.
-    Sent(Ticket, Option<Permit>, Instant),
+    /// It has.
+    Sent(Sent),
     /// It comes at this moment, as things stand.
     NotBefore(Instant),
 }
@@ -100,7 +105,7 @@ impl Gate {
     #[must_use]
     pub fn new(share: f64, metrics: Arc<Metrics>) -> Self {
         let (budget, breaker) = (Budget::new(share), Breaker::new(Instant::now()));
-        let state = Mutex::new(Machines { budget, breaker, told: [share; 3] });
+        let state = Mutex::new(Machines { budget, breaker, told: [share; 3], unsettled: false });
         let gate = Self(Arc::new(Inner { state, moved: Notify::new(), metrics }));
         gate.report();
         gate
@@ -112,6 +117,7 @@ impl Gate {
             machines.budget.set_share(share, now);
             // Whoever set it knows, so it is not logged.
             machines.told = Scope::ALL.map(|scope| machines.budget.share(scope, now));
+            machines.unsettled = true;
         });
     }
 
@@ -136,13 +142,16 @@ impl Gate {
         latest: Instant,
         teaches: bool,
     ) -> Result<Turn, Failure> {
+        if let Some((ticket, permit, sent_at)) = self.take_at_once(&places, rates, teaches)? {
+            return Ok(Turn::new(self.clone(), places, ticket, sent_at, permit));
+        }
         let mut lines = interest.follow();
         let mut queued = self.join(&places, &lines.now(), rates, latest, teaches)?;
         loop {
             // Asked for before looking, so that what moves in between is not missed.
             let moved = self.0.moved.notified();
             match self.take(&mut queued, latest)? {
-                Look::Sent(ticket, permit, sent_at) => {
+                Look::Sent((ticket, permit, sent_at)) => {
                     return Ok(Turn::new(self.clone(), places, ticket, sent_at, permit));
                 }
                 // Whose turn moves back is not woken for it: it wakes at the old moment, and learns the new one.
@@ -153,6 +162,16 @@ impl Gate {
                 },
             }
         }
+    }
+
+    /// Takes a turn without a line, where nobody waits and there is room: nearly always. None if there is none at once.
+    fn take_at_once(&self, places: &Places, rates: Rates, teaches: bool) -> Result<Option<Sent>, Failure> {
+        self.with(|machines, now| {
+            machines.ask_the_breaker(teaches, now)?;
+            let Some((ticket, scope)) = machines.budget.take_at_once(places, rates, now) else { return Ok(None) };
+            self.0.metrics.budget_waited(scope.as_str(), Duration::ZERO);
+            Ok(Some((ticket, self.permit(machines, teaches, now)?, now)))
+        })
     }
 
     fn join(
@@ -193,12 +212,8 @@ impl Gate {
                     let scope = scope.ok_or_else(lost)?;
                     let waited = now.saturating_duration_since(queued.since);
                     self.0.metrics.budget_waited(scope.as_str(), waited);
-                    if !queued.teaches {
-                        return Ok(Look::Sent(ticket, None, now));
-                    }
-                    let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
-                    self.tell(change);
-                    Ok(Look::Sent(ticket, Some(permit), now))
+                    let permit = self.permit(machines, queued.teaches, now)?;
+                    Ok(Look::Sent((ticket, permit, now)))
                 }
                 // A pause moves what was promised, and so do late answers, by less.
                 Err(moment) if moment > latest + SLIP => {
@@ -207,6 +222,16 @@ impl Gate {
                 Err(moment) => Ok(Look::NotBefore(moment)),
             }
         })
+    }
+
+    /// The breaker's permit for an attempt that is sent now; none for one that teaches it nothing.
+    fn permit(&self, machines: &mut Machines, teaches: bool, now: Instant) -> Result<Option<Permit>, Failure> {
+        if !teaches {
+            return Ok(None);
+        }
+        let (permit, change) = machines.breaker.start(now).map_err(|wait| Failure::Open { wait })?;
+        self.tell(change);
+        Ok(Some(permit))
     }
 
     fn exhausted(&self, late: TooLate, now: Instant) -> Failure {
@@ -237,10 +262,12 @@ impl Gate {
     /// not for those who only stand in line.
     fn measure(&self, machines: &mut Machines, now: Instant) {
         let metrics = &self.0.metrics;
+        machines.unsettled = false;
         for (scope, told) in Scope::ALL.into_iter().zip(&mut machines.told) {
             let label = scope.as_str();
-            let share = machines.budget.share(scope, now);
-            metrics.budget_state(label, share, machines.budget.paused(scope, now));
+            let (share, paused) = (machines.budget.share(scope, now), machines.budget.paused(scope, now));
+            metrics.budget_state(label, share, paused);
+            machines.unsettled |= paused || !machines.budget.is_full();
             if share < *told {
                 tracing::warn!(scope = label, share, "Monime limits us: asking at a smaller share of its limit");
             } else if share > *told {

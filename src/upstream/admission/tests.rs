@@ -70,7 +70,7 @@ impl World {
 
     /// In the line of this caller.
     fn ask_in(&self, caller: &str) -> tokio::task::JoinHandle<Result<Reply, Failure>> {
-        let fetch = Fetch::new(key("scs-1")).on_behalf_of(Interest::of(line(caller)));
+        let fetch = Fetch::on_behalf_of(key("scs-1"), Interest::of(line(caller)));
         tokio::spawn(self.layer.clone().oneshot(fetch))
     }
 
@@ -212,7 +212,7 @@ async fn a_fetch_that_another_caller_joins_goes_when_one_of_its_own_would() {
     let world = World::new(Duration::from_secs(30));
     let flood: Vec<_> = (0..50).map(|_| world.ask_in("many")).collect();
     let interest = Interest::of(line("many"));
-    let fetch = Fetch::new(key("scs-1")).on_behalf_of(interest.clone());
+    let fetch = Fetch::on_behalf_of(key("scs-1"), interest.clone());
     let joined = tokio::spawn(world.layer.clone().oneshot(fetch));
     settle().await;
     let began = Instant::now();

@@ -1,5 +1,6 @@
 //! The promises of the budget: one by one, against a model that counts everything, and with five gateways on one token.
 
+mod at_once;
 mod gateways;
 mod lines;
 mod model;

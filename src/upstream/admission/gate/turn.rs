@@ -54,7 +54,10 @@ impl Turn {
             machines.budget.answered(self.ticket, came, now);
             let change = permit.and_then(|permit| machines.breaker.end(permit, verdict, now));
             self.gate.tell(change);
-            self.gate.measure(machines, now);
+            // Where nothing was cut or paused, an answer changes nothing of what was told.
+            if machines.unsettled {
+                self.gate.measure(machines, now);
+            }
         });
     }
 
