@@ -28,8 +28,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
+use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::lookup::Lookups;
@@ -85,8 +87,12 @@ struct Gateway<S> {
 }
 
 impl<S> FastPath for Gateway<S> {
-    fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
-        self.hits.answer(head, out)
+    fn answer(&self, head: PlainHead<'_>, came_at: Instant, out: &mut Vec<u8>) -> Option<Bytes> {
+        self.hits.answer(head, came_at, out)
+    }
+
+    fn recall(&self, head: &Parts) -> Option<Response<Bytes>> {
+        self.hits.recall(head)
     }
 }
 

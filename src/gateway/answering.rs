@@ -8,10 +8,11 @@ use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
+use super::arrival::RequestId;
 use super::body::Body;
 use super::conditional;
 use super::served::Served;
-use crate::lookup::{Answer, CACHE_STATUS, PollAfter, Told};
+use crate::lookup::{Answer, CACHE_STATUS, PollAfter, Told, X_REQUEST_ID};
 use crate::monime::Verdict;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
 use crate::telemetry::Outcome;
@@ -31,6 +32,17 @@ pub(super) fn hit(answer: &Answer, request: &HeaderMap, now: Instant) -> Served 
     served(response, Outcome::Hit)
 }
 
+/// The same for whoever need not be told anything else of it.
+pub(super) fn whole_hit(answer: &Answer, request_id: &RequestId, now: Instant) -> Response<Bytes> {
+    let mut headers = answer.headers();
+    say_from_memory(&mut headers, answer, now, b"");
+    headers.insert(X_REQUEST_ID, request_id.header());
+    let mut response = Response::new(answer.body());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = headers;
+    response
+}
+
 /// The head of the same, as HTTP/1.1 sends it, but for its end; with room for a body.
 pub(super) fn write_hit(answer: &Answer, request_id: &[u8], now: Instant, out: &mut Vec<u8>) {
     let mut digits = (itoa::Buffer::new(), itoa::Buffer::new());
@@ -46,7 +58,7 @@ pub(super) fn write_hit(answer: &Answer, request_id: &[u8], now: Instant, out: &
         request_id,
         b"\r\n",
     ];
-    out.reserve_exact(head.iter().map(|part| part.len()).sum::<usize>() + BEHIND + answer.body().len());
+    out.reserve_exact(head.iter().map(|part| part.len()).sum::<usize>() + BEHIND + answer.body_length());
     head.iter().for_each(|part| out.extend_from_slice(part));
 }
 

@@ -1,4 +1,4 @@
-//! Hits that are answered from a request's bytes, as `server`'s fast path: no typed request, no typed response, no stack.
+//! Hits that are answered without the stack, as `server`'s fast path: from a request's bytes, where it came over HTTP/1.1.
 //!
 //! Owns what such a request must look like: one key that is known, or an open door, and a lookup of a kept answer on plain
 //! terms. Decides nothing by itself: who it is, what it may see and what it is told is found by the very functions that
@@ -10,17 +10,18 @@ use std::str;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, IF_NONE_MATCH, PRAGMA};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::Terms;
 use super::answering;
 use super::arrival::RequestId;
 use super::measure::Count;
-use super::route::{Rights, SPACE, TIMEOUT, VERSION, version};
+use super::route::{Rights, SPACE, TIMEOUT, VERSION, version, within_limits};
 use crate::caller::Caller;
-use crate::lookup::{Memory, X_REQUEST_ID};
+use crate::lookup::{Answer, Memory, X_REQUEST_ID};
 use crate::monime::KeyRef;
 use crate::monime::operation::{GET_CHECKOUT_SESSION, checkout_session_id};
 use crate::server::PlainHead;
@@ -35,6 +36,13 @@ pub(super) struct Hits {
     memory: Memory,
     terms: Arc<Terms>,
     metrics: Arc<Metrics>,
+}
+
+/// A kept answer, and for whom it is.
+struct Hit<'a> {
+    answer: Arc<Answer>,
+    request_id: RequestId,
+    caller: Option<&'a Arc<Caller>>,
 }
 
 /// The fields that a hit is read by, each there once at most.
@@ -55,23 +63,42 @@ impl Hits {
     }
 
     /// See [`crate::server::FastPath::answer`].
-    pub(super) fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
-        let (came_at, terms) = (Instant::now(), &*self.terms);
-        let id = checkout_session_id(head.target())?;
-        let fields = Fields::of(head, terms.door.require_header.as_ref())?;
-        let caller = self.caller(&fields)?;
+    pub(super) fn answer(&self, head: PlainHead<'_>, came_at: Instant, out: &mut Vec<u8>) -> Option<Bytes> {
+        let fields = Fields::of(head.fields(), self.terms.door.require_header.as_ref())?;
+        let Hit { answer, request_id, caller } = self.find(head.target(), &fields, came_at, LONGEST)?;
+        answering::write_hit(&answer, request_id.as_bytes(), came_at, out);
+        self.count(caller, &request_id, answer.status(), came_at);
+        Some(answer.body())
+    }
+
+    /// See [`crate::server::FastPath::recall`].
+    pub(super) fn recall(&self, head: &Parts) -> Option<Response<Bytes>> {
+        let came_at = Instant::now();
+        // Over HTTP/1 this was `framing`'s to say.
+        let is_plain = head.method == Method::GET && within_limits(&head.uri, &head.headers, self.terms.head).is_ok();
+        let target = head.uri.path_and_query().filter(|_| is_plain)?.as_str();
+        let fields = head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let fields = Fields::of(fields, self.terms.door.require_header.as_ref())?;
+        let Hit { answer, request_id, caller } = self.find(target, &fields, came_at, usize::MAX)?;
+        let response = answering::whole_hit(&answer, &request_id, came_at);
+        self.count(caller, &request_id, answer.status(), came_at);
+        Some(response)
+    }
+
+    /// The kept answer, if whoever asks may be told it and it is not longer than this.
+    fn find(&self, target: &str, fields: &Fields<'_>, came_at: Instant, longest: usize) -> Option<Hit<'_>> {
+        let terms = &*self.terms;
+        let id = checkout_session_id(target)?;
+        let caller = self.caller(fields)?;
         let rights = Rights::of(caller, terms);
         let named = |field: Option<_>| field.map(str::from_utf8).transpose().ok();
         let (space, version) = (rights.space(named(fields.space)?), version(named(fields.version)?, terms));
         let key = KeyRef { space: space.ok()?, id, version: version.ok()? };
         let covers = rights.cover(GET_CHECKOUT_SESSION);
-        let answer = self.memory.recall(key, came_at).filter(|answer| covers && answer.body().len() <= LONGEST)?;
+        let answer = self.memory.recall(key, came_at).filter(|answer| covers && answer.body_length() <= longest)?;
         // Last, for this is what counts: from here on it is answered.
         caller.map_or(Ok(()), |caller| caller.admit(came_at)).ok()?;
-        let request_id = RequestId::of(fields.request_id);
-        answering::write_hit(&answer, request_id.as_bytes(), came_at, out);
-        self.count(caller, &request_id, answer.status(), came_at);
-        Some(answer.body())
+        Some(Hit { answer, request_id: RequestId::of(fields.request_id), caller })
     }
 
     /// Who sent it; nobody in particular where nobody need say so. None if it is for others to find out.
@@ -105,9 +132,9 @@ impl Hits {
 
 impl<'a> Fields<'a> {
     /// Gathers them in one pass. None if one is there twice, or another that changes what is answered.
-    fn of(head: PlainHead<'a>, required: Option<&HeaderName>) -> Option<Self> {
+    fn of(head: impl Iterator<Item = (&'a [u8], &'a [u8])>, required: Option<&HeaderName>) -> Option<Self> {
         let mut fields = Self::default();
-        for (name, value) in head.fields() {
+        for (name, value) in head {
             let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
             fields.has_required |= required.is_some_and(is);
             let place = match name.len() {

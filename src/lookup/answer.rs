@@ -104,6 +104,12 @@ impl Answer {
         self.text.slice(self.body_at..)
     }
 
+    /// How many bytes the body has.
+    #[must_use]
+    pub fn body_length(&self) -> usize {
+        self.text.len() - self.body_at
+    }
+
     /// Seconds since Monime was asked.
     #[must_use]
     pub fn age(&self, now: Instant) -> u64 {

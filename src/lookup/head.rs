@@ -4,7 +4,7 @@
 //! Refuses the end of a head, which belongs to whoever adds the last field. Reads nothing but what it wrote itself.
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VIA};
 use http::{HeaderMap, StatusCode};
 use memchr::memchr;
 
@@ -14,8 +14,13 @@ use crate::monime::DIAGNOSTIC_HEADERS;
 /// depend on a caller.
 const FIELDS: usize = 12;
 
-/// The names that are no standard's: made once, since making one allocates.
-static OF_MONIME: [HeaderName; 4] = [
+/// The names that a kept answer has, as a rule. Made once: to make one means to look for it among all that there are.
+static NAMES: [HeaderName; 9] = [
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    CACHE_CONTROL,
+    VIA,
+    ETAG,
     HeaderName::from_static(DIAGNOSTIC_HEADERS[0]),
     HeaderName::from_static(DIAGNOSTIC_HEADERS[1]),
     HeaderName::from_static(DIAGNOSTIC_HEADERS[2]),
@@ -56,8 +61,8 @@ pub(super) fn read(text: &Bytes) -> HeaderMap {
 }
 
 fn name(text: &[u8]) -> Option<HeaderName> {
-    let of_monime = OF_MONIME.iter().find(|name| name.as_str().as_bytes() == text);
-    of_monime.cloned().or_else(|| HeaderName::from_bytes(text).ok())
+    let known = NAMES.iter().find(|name| name.as_str().as_bytes() == text);
+    known.cloned().or_else(|| HeaderName::from_bytes(text).ok())
 }
 
 /// Where it goes on behind the next such byte; the end, if there is none.
@@ -73,8 +78,6 @@ fn range(text: &Bytes, begin: usize, end: usize) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{CONTENT_TYPE, ETAG, VIA};
-
     use super::*;
 
     #[test]

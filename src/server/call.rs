@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -58,6 +59,8 @@ pin_project! {
     enum Stage<F> {
         Asked { #[pin] answer: F },
         TurnedAway { why: Rejection },
+        // None once it is answered.
+        Recalled { response: Option<Response<Bytes>> },
         ShutOut,
     }
 }
@@ -89,7 +92,7 @@ pin_project! {
     #[project = ContentNow]
     enum Content<B> {
         Answered { #[pin] body: B },
-        TurnedAway { #[pin] body: Full<Bytes> },
+        Whole { #[pin] body: Full<Bytes> },
     }
 }
 
@@ -118,11 +121,24 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
             };
             head.extensions.insert(certificate.clone());
         }
+        if version == Version::HTTP_2
+            && let Some(response) = self.recall(&head, &exchange)
+        {
+            return Call { stage: Stage::Recalled { response: Some(response) }, exchange };
+        }
         let request = Request::from_parts(head, upload);
         // Services here are always ready: what waits, waits inside `call`, where a deadline bounds it.
         let asked = catch_unwind(AssertUnwindSafe(|| self.service.clone().call(request)));
         let stage = asked.map_or(Stage::TurnedAway { why: Rejection::Panicked }, |answer| Stage::Asked { answer });
         Call { stage, exchange }
+    }
+}
+
+impl<S: HttpService> Calls<S> {
+    /// What the service has at hand, without a way through the service. What panics here is asked once more there.
+    fn recall(&self, head: &Parts, exchange: &Option<Exchange>) -> Option<Response<Bytes>> {
+        exchange.as_ref().filter(|exchange| !exchange.rest.is_of_a_body())?;
+        catch_unwind(AssertUnwindSafe(|| self.service.recall(head))).ok()?
     }
 }
 
@@ -145,9 +161,16 @@ where
                 return Poll::Ready(Err(NoLongerAccepted));
             }
             StageNow::TurnedAway { why } => Err(*why),
+            StageNow::Recalled { response } => match response.take() {
+                Some(response) => Ok(response.map(whole)),
+                None => return Poll::Pending,
+            },
             // What is left of a service that panicked is never asked again, only dropped.
             StageNow::Asked { answer } => match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {
-                Ok(answer) => ready!(answer).map_err(|never| match never {}),
+                Ok(answer) => {
+                    let response = ready!(answer).map_err(|never| match never {});
+                    response.map(|response| response.map(|body| Content::Answered { body }))
+                }
                 Err(_) => Err(Rejection::Panicked),
             },
         };
@@ -159,16 +182,13 @@ where
 }
 
 impl Exchange {
-    fn answer<B>(self, answer: Result<Response<B>, Rejection>) -> Response<Answer<B>> {
+    fn answer<B>(self, answer: Result<Response<Content<B>>, Rejection>) -> Response<Answer<B>> {
         let Self { mut under_way, reject, rest, version } = self;
         under_way.answered();
         // Behind a body that nobody read there is no telling where the next request begins.
         let is_lost = rest.is_unread() || (rest.is_of_a_body() && under_way.has_broken_body());
         let is_last = under_way.is_last() || is_lost;
-        let mut response = match answer {
-            Ok(response) => response.map(|body| Content::Answered { body }),
-            Err(why) => reject(why).map(|body| Content::TurnedAway { body: Full::new(body) }),
-        };
+        let mut response = answer.unwrap_or_else(|why| reject(why).map(whole));
         // HTTP/1.0 gets one answer a connection: what keeps it open there was never standardised.
         if version < Version::HTTP_11 || (version == Version::HTTP_11 && is_last) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -176,6 +196,10 @@ impl Exchange {
         }
         response.map(|body| Answer { body, left: Bytes::new(), under_way, rest })
     }
+}
+
+fn whole<B>(body: Bytes) -> Content<B> {
+    Content::Whole { body: Full::new(body) }
 }
 
 // === impl Answer ===
@@ -189,7 +213,7 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
         if this.left.is_empty() {
             let frame = match this.body.project() {
                 ContentNow::Answered { body } => ready!(body.poll_frame(cx)),
-                ContentNow::TurnedAway { body } => {
+                ContentNow::Whole { body } => {
                     ready!(body.poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
                 }
             };
@@ -208,7 +232,7 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
     fn is_end_stream(&self) -> bool {
         let has_come = match &self.body {
             Content::Answered { body } => body.is_end_stream(),
-            Content::TurnedAway { body } => body.is_end_stream(),
+            Content::Whole { body } => body.is_end_stream(),
         };
         has_come && self.left.is_empty()
     }
@@ -216,7 +240,7 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
     fn size_hint(&self) -> SizeHint {
         let to_come = match &self.body {
             Content::Answered { body } => body.size_hint(),
-            Content::TurnedAway { body } => body.size_hint(),
+            Content::Whole { body } => body.size_hint(),
         };
         let left = self.left.len() as u64;
         let mut hint = SizeHint::new();

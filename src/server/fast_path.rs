@@ -4,7 +4,8 @@
 //! response. Whoever has an answer at hand may write it down here instead. Owns which requests are offered: a `GET` over
 //! HTTP/1.1 that came whole and alone, without a body, to a connection with nothing else under way. Refuses to offer
 //! anything unusual, and to read a head that `framing` has not found sound. What is not answered here goes the way of all
-//! others and must be answered there with the same bytes, so nothing can be had here that cannot be had there.
+//! others and must be answered there with the same bytes, so nothing can be had here that cannot be had there. Over HTTP/2
+//! the library reads every head, and what is at hand is asked for by `call`.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +14,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
 use httpdate::HttpDate;
 use memchr::memchr;
 use tokio::time::Instant;
@@ -22,12 +25,15 @@ use super::framing::split_once;
 
 /// Whoever may have an answer at hand.
 pub trait FastPath {
-    /// Answers `head`: writes the status line and the fields to `out`, each with the end of its line, and returns the
-    /// body. `Date` and the end of the head are added by whoever sends it. Returns none, and has changed and counted
-    /// nothing then, if it has no answer, if it would refuse, and if anything is unusual.
+    /// Answers `head`, which came at this moment: writes the status line and the fields to `out`, each with the end of its
+    /// line, and returns the body. `Date` and the end of the head are added by whoever sends it. Returns none, and has
+    /// changed and counted nothing then, if it has no answer, if it would refuse, and if anything is unusual.
     ///
     /// Is called within a poll: it must neither wait nor block.
-    fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes>;
+    fn answer(&self, head: PlainHead<'_>, came_at: Instant, out: &mut Vec<u8>) -> Option<Bytes>;
+
+    /// The same for a head that the library has read, of a request without a body. It leaves out the stack, no more.
+    fn recall(&self, head: &Parts) -> Option<Response<Bytes>>;
 }
 
 /// A service that never has an answer at hand.
@@ -82,20 +88,19 @@ impl<'a> PlainHead<'a> {
 /// The whole answer to the request that `bytes` are, if there is one at hand.
 pub(super) fn answer(service: &impl FastPath, bytes: &[u8]) -> Option<Vec<u8>> {
     let head = PlainHead::of(bytes)?;
-    let mut answer = Vec::new();
+    let (mut answer, came_at) = (Vec::new(), Instant::now());
     // What panics here is asked once more on the way of all others, where a panic is an answer.
-    let body = catch_unwind(AssertUnwindSafe(|| service.answer(head, &mut answer))).ok()??;
+    let body = catch_unwind(AssertUnwindSafe(|| service.answer(head, came_at, &mut answer))).ok()??;
     answer.reserve_exact(b"date: \r\n\r\n".len() + DATE + body.len());
     answer.extend_from_slice(b"date: ");
-    answer.extend_from_slice(&date());
+    answer.extend_from_slice(&date(came_at));
     answer.extend_from_slice(b"\r\n\r\n");
     answer.extend_from_slice(&body);
     Some(answer)
 }
 
 /// What the date is, written once a second.
-fn date() -> [u8; DATE] {
-    let now = Instant::now();
+fn date(now: Instant) -> [u8; DATE] {
     if let Some((until, date)) = NOW.get()
         && now < until
     {
@@ -114,7 +119,11 @@ fn date() -> [u8; DATE] {
 // === impl WithoutFastPath ===
 
 impl<S> FastPath for WithoutFastPath<S> {
-    fn answer(&self, _: PlainHead<'_>, _: &mut Vec<u8>) -> Option<Bytes> {
+    fn answer(&self, _: PlainHead<'_>, _: Instant, _: &mut Vec<u8>) -> Option<Bytes> {
+        None
+    }
+
+    fn recall(&self, _: &Parts) -> Option<Response<Bytes>> {
         None
     }
 }

@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+use tokio::time::Instant;
 use tower::Service;
 
 use super::fast_path::{FastPath, PlainHead};
@@ -54,8 +57,12 @@ where
 }
 
 impl<S: FastPath> FastPath for Replaceable<S> {
-    fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
-        self.0.load().answer(head, out)
+    fn answer(&self, head: PlainHead<'_>, came_at: Instant, out: &mut Vec<u8>) -> Option<Bytes> {
+        self.0.load().answer(head, came_at, out)
+    }
+
+    fn recall(&self, head: &Parts) -> Option<Response<Bytes>> {
+        self.0.load().recall(head)
     }
 }
 

@@ -12,6 +12,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
 
+/// How many lines wait at most. The queue takes its room at once, 32 bytes a line.
+const WAITING: usize = 16 * 1024;
+
 /// Where the filter of the process's one subscriber can be changed.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
@@ -29,7 +32,7 @@ pub enum Format {
 /// # Errors
 /// When the process logs already.
 pub fn start(format: Format, filter: EnvFilter) -> Result<WorkerGuard, StartedTwice> {
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(io::stderr());
     let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     let process = registry().with(filter);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
 use monigate::config::Config;
@@ -21,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use crate::frames::Peer;
@@ -251,10 +252,15 @@ struct Hello(Arc<AtomicUsize>);
 const HELLO: Bytes = Bytes::from_static(b"hello\n");
 
 impl FastPath for Hello {
-    fn answer(&self, _: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
+    fn answer(&self, _: PlainHead<'_>, _: Instant, out: &mut Vec<u8>) -> Option<Bytes> {
         self.0.fetch_add(1, Ordering::Relaxed);
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n");
         Some(HELLO)
+    }
+
+    fn recall(&self, _: &Parts) -> Option<Response<Bytes>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some(Response::new(HELLO))
     }
 }
 

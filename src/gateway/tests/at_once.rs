@@ -1,4 +1,4 @@
-//! What is answered at once, from a request's bytes, is what the stack answers, and counts as much: two gateways that
+//! What is answered at once, from a request's bytes or from its head, is what the stack answers, and counts as much: two gateways that
 //! differ in nothing but that one of them is never offered a head.
 
 use std::fmt::Write as _;
@@ -119,12 +119,19 @@ impl Gateway {
     fn at_once(&self, written: &Written) -> Option<Answer> {
         let bytes = written.bytes();
         let mut head = Vec::new();
-        let body = self.fast_path.answer(PlainHead::of(&bytes).unwrap(), &mut head)?;
+        let body = self.fast_path.answer(PlainHead::of(&bytes).unwrap(), Instant::now(), &mut head)?;
         let (line, fields) = std::str::from_utf8(&head).unwrap().split_once("\r\n").unwrap();
         let status = line.strip_prefix("HTTP/1.1 ").unwrap().split(' ').next().unwrap().parse().unwrap();
         let fields = fields.strip_suffix("\r\n").unwrap().split("\r\n").map(|field| field.split_once(": ").unwrap());
         let fields = fields.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         Some(Answer { status, headers: fields.collect(), body })
+    }
+
+    /// The same of one that came over HTTP/2.
+    fn recalled(&self, written: &Written) -> Option<Answer> {
+        let response = self.fast_path.recall(&written.typed().into_parts().0)?;
+        let (head, body) = response.into_parts();
+        Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
     /// Every counter, gauge and histogram of ours.
@@ -170,14 +177,15 @@ proptest! {
 
     #[test]
     fn what_is_answered_at_once_is_what_the_stack_answers_and_counts_as_much(
-        behind_header: bool,
+        (behind_header, as_bytes) in any::<(bool, bool)>(),
         steps in proptest::collection::vec((written(), 0_u64..3000), 1..60),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let (offered, never) = (Gateway::named(behind_header), Gateway::named(behind_header));
             for (written, pause) in steps {
-                let answer = match offered.at_once(&written) {
+                let at_hand = if as_bytes { offered.at_once(&written) } else { offered.recalled(&written) };
+                let answer = match at_hand {
                     Some(answer) => answer,
                     None => offered.send(written.typed()).await,
                 };
@@ -208,7 +216,8 @@ async fn a_plain_lookup_of_a_kept_answer_is_answered_at_once_and_what_is_not_is_
         ("Monime-Version", CURRENT_VERSION),
         ("x-request-id", "mine"),
     ] {
-        assert!(gateway.at_once(&plain().with(name, value)).is_some(), "{name}: {value}");
+        let written = plain().with(name, value);
+        assert!(gateway.at_once(&written).is_some() && gateway.recalled(&written).is_some(), "{name}: {value}");
     }
     let counted = gateway.counted_in_all();
     for (name, value) in [
@@ -220,7 +229,8 @@ async fn a_plain_lookup_of_a_kept_answer_is_answered_at_once_and_what_is_not_is_
         ("Pragma", "x"),
         ("Monigate-Timeout", "5"),
     ] {
-        assert!(gateway.at_once(&plain().with(name, value)).is_none(), "{name}: {value}");
+        let written = plain().with(name, value);
+        assert!(gateway.at_once(&written).is_none() && gateway.recalled(&written).is_none(), "{name}: {value}");
     }
     assert_eq!(gateway.counted_in_all(), counted, "what is left to the stack is counted there");
 }

@@ -13,11 +13,17 @@ struct Both {
 }
 
 impl FastPath for Both {
-    fn answer(&self, head: PlainHead<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
+    fn answer(&self, head: PlainHead<'_>, _: Instant, out: &mut Vec<u8>) -> Option<Bytes> {
         assert_ne!(head.target(), "/panics");
         let length = self.length;
         out.extend_from_slice(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nsaid: at once\r\n").as_bytes());
         (head.target() != "/not-here").then(|| vec![b'x'; length].into())
+    }
+
+    fn recall(&self, head: &http::request::Parts) -> Option<Response<Bytes>> {
+        assert_ne!(head.uri.path(), "/panics");
+        let response = || Response::builder().header("said", "at once").body(vec![b'x'; self.length].into()).unwrap();
+        (head.uri.path() != "/not-here").then(response)
     }
 }
 
