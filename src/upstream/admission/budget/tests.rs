@@ -1,8 +1,10 @@
-//! The promises of the budget: one by one, against a model that counts everything, and with five gateways on one token.
+//! The promises of the budget: one by one, against a model that counts everything, by its own words while calls take their
+//! time, and with five gateways on one token.
 
 mod gateways;
 mod lines;
 mod model;
+mod promises;
 
 use super::*;
 use crate::monime::SpaceId;
