@@ -1,9 +1,11 @@
-//! The promises of the budget: one by one, against a model that counts everything, and with five gateways on one token.
+//! The promises of the budget: one by one, against a model that counts everything, by its own words while calls take their
+//! time, and with five gateways on one token.
 
 mod at_once;
 mod gateways;
 mod lines;
 mod model;
+mod promises;
 
 use super::*;
 use crate::monime::SpaceId;
