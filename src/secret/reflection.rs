@@ -52,7 +52,7 @@ pub(super) fn is_reflected<'a>(token: &[u8], answers: impl IntoIterator<Item = &
     let holds = |bytes: &[u8]| {
         pieces.have_a_run_in(bytes) || short().any(|spelling| Finder::new(spelling).find(bytes).is_some())
     };
-    // As raw bytes behind escapes; Base64 behind them is found all the same.
+    // Behind escapes as well, however it is spelled.
     answers.into_iter().any(|bytes| holds(bytes) || unescaped(bytes).is_some_and(|bytes| holds(&bytes)))
 }
 
