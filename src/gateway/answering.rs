@@ -32,7 +32,7 @@ pub(super) fn hit(answer: &Answer, request: &HeaderMap, now: Instant) -> Served 
     served(response, Outcome::Hit)
 }
 
-/// The same for whoever need not be told anything else of it.
+/// The same for whoever need not be told anything else of it, over HTTP/2.
 pub(super) fn whole_hit(answer: &Answer, request_id: &RequestId, now: Instant) -> Response<Bytes> {
     let mut headers = answer.headers();
     say_from_memory(&mut headers, answer, now, b"");

@@ -33,9 +33,7 @@ pub(crate) async fn run(case: Case, stage: &Stage) -> io::Result<Table> {
         let row = row(stage, contender, scene).await;
         rows.push(row.map_err(|error| io::Error::other(format!("{}: {error}", contender.name())))?);
     }
-    notes.push(
-        "Programs: monigate's holds its line tables, the others are without the libraries that they load.".into(),
-    );
+    notes.push("Programs: the others' are without the libraries that they load; monigate's holds its own.".into());
     notes.push("HAProxy takes all that its cache may have at once; of Varnish's memory its log is 80 MiB.".into());
     Ok(Table {
         name: case.name(),
