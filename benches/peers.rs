@@ -52,7 +52,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mimalloc::MiMalloc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::Arguments;
@@ -61,10 +60,6 @@ use report::Table;
 use stage::Stage;
 use tools::{Tool, Tools};
 use wire::Protocol;
-
-/// As monigate's, for the ceilings.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

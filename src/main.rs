@@ -8,13 +8,6 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
-/// What requests allocate is small and short-lived, what is kept is neither: with the allocator of the C library the one
-/// leaves holes between the other, a fifth of all memory.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
-
 fn main() -> ExitCode {
     let environment = environment();
     // https://no-color.org: any value but an empty one asks for none.

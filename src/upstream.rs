@@ -80,8 +80,7 @@ pub struct Reply {
     pub protocol: Version,
     /// `Content-Type`, `Retry-After` and Monime's diagnostic headers; copies, which pin no read buffer.
     pub headers: HeaderMap,
-    /// The body, byte for byte; empty for statuses whose body nobody may see. It may be a part of a read buffer: who keeps it
-    /// for long copies it.
+    /// The body, byte for byte; empty for statuses whose body nobody may see.
     pub body: Bytes,
 }
 

@@ -97,8 +97,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["server", "upstream", "sandbox"]),
     ("webpki", &["server"]),
     ("webpki_roots", &["upstream"]),
-    // Whose memory it is, a program decides and no library.
-    ("mimalloc", &["main"]),
     ("rcgen", &["sandbox"]),
     ("flate2", &["upstream", "sandbox"]),
     // What an answer means and where it is kept.

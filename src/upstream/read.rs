@@ -1,8 +1,8 @@
 //! A layer that turns a lookup into a request and a response into a complete reply.
 //!
 //! The request is built from the typed key, so that nothing of a caller's request can be in it. The reply is bounded
-//! as sent and as decoded, and stripped to the headers that callers may see. Refuses a reply that carries the gateway's
-//! own credential.
+//! as sent and as decoded, copied out of the read buffers, and stripped to the headers that callers may see. Refuses a
+//! reply that carries the gateway's own credential.
 
 #[cfg(test)]
 mod tests;
@@ -144,8 +144,7 @@ where
     Ok(Reply { status: head.status, protocol: head.version, headers: kept(&head.headers), body })
 }
 
-/// The whole body. One that comes in one piece, as a session's does, is not copied.
-async fn collect<B>(mut body: B) -> Result<Bytes, Failure>
+async fn collect<B>(mut body: B) -> Result<Vec<u8>, Failure>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -154,25 +153,22 @@ where
     if declared > MAX_BODY as u64 {
         return Err(Unreadable::TooLarge.into());
     }
-    let mut only = Bytes::new();
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(declared).unwrap_or_default());
     while let Some(frame) = body.frame().await {
         let Ok(mut data) = frame.map_err(broken)?.into_data() else { continue };
-        if only.len() + bytes.len() + data.remaining() > MAX_BODY {
+        if bytes.len() + data.remaining() > MAX_BODY {
             return Err(Unreadable::TooLarge.into());
         }
-        let piece = data.copy_to_bytes(data.remaining());
-        if only.is_empty() && bytes.is_empty() {
-            only = piece;
-            continue;
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            bytes.extend_from_slice(chunk);
+            let length = chunk.len();
+            data.advance(length);
         }
-        if bytes.is_empty() {
-            bytes.reserve_exact(usize::try_from(declared).unwrap_or_default().max(only.len() + piece.len()));
-            bytes.extend_from_slice(&std::mem::take(&mut only));
-        }
-        bytes.extend_from_slice(&piece);
     }
-    Ok(if bytes.is_empty() { only } else { bytes.into() })
+    // Kept for a day, perhaps: without the room that growing left.
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 /// A connection that was reset is Monime out of reach; a body that just ended early is an answer that makes no sense.
@@ -185,14 +181,14 @@ pub(super) fn broken<E: Into<BoxError>>(error: E) -> Failure {
     Unreadable::BrokenOff.into()
 }
 
-fn decode(body: Bytes, headers: &HeaderMap) -> Result<Bytes, Unreadable> {
+fn decode(body: Vec<u8>, headers: &HeaderMap) -> Result<Bytes, Unreadable> {
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     let coding = codings.next().map_or(&b"identity"[..], HeaderValue::as_bytes);
     if codings.next().is_some() {
         return Err(Unreadable::Coding);
     }
     match coding {
-        coding if coding.eq_ignore_ascii_case(b"identity") => Ok(body),
+        coding if coding.eq_ignore_ascii_case(b"identity") => Ok(body.into()),
         coding if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") => gunzip(&body),
         _ => Err(Unreadable::Coding),
     }
