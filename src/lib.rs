@@ -187,7 +187,7 @@ impl Monigate {
             });
             // None of the three ends by itself.
             let beside = async {
-                let operators = server::serve(admin_listener, WithoutFastPath(admin), admin_rules, pending());
+                let operators = server::serve(admin_listener, WithoutFastPath::new(admin), admin_rules, pending());
                 let changes = follow(&current, reloads, |parts| service.replace(stack(parts)));
                 tokio::join!(tend, changes, current.follow_keys(), operators).0
             };

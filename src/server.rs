@@ -51,7 +51,7 @@ pub use upload::Upload;
 
 use connection::Connection;
 use crowd::{LogThrottle, Peers};
-use listener::{Stream, is_passing};
+use listener::{Accepted, is_passing};
 use watchdog::ServerState;
 
 /// How long accepting pauses after an error that more accepting would only repeat, such as a full descriptor table: from
@@ -179,21 +179,18 @@ impl<S: HttpService> Server<S> {
         has_room
     }
 
-    fn welcome(&mut self, stream: Stream) {
+    fn welcome(&mut self, Accepted { stream, peer }: Accepted) {
         self.backoff = BACKOFF.0;
         let limits = *self.rules.limits.borrow();
-        let Some(seat) = self.peers.seat(stream.peer(), limits.connections_per_peer) else {
+        let Some(seat) = self.peers.seat(peer, limits.connections_per_peer) else {
             if let Some(times) = self.no_seat.is_due() {
-                let peer = stream.peer().map(tracing::field::display);
+                let peer = peer.map(tracing::field::display);
                 tracing::warn!(peer, times, "a peer has as many connections as it may; more of it are closed");
             }
             return;
         };
         let connection = Connection { limits, ..self.connection.clone() };
-        match stream {
-            Stream::Tcp(stream, _) => self.connections.spawn(connection.run(stream, seat)),
-            Stream::Unix(stream) => self.connections.spawn(connection.run(stream, seat)),
-        };
+        self.connections.spawn(connection.run(stream, seat));
     }
 
     /// A connection that died in the queue says nothing about the next one; anything else would repeat at once.

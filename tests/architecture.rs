@@ -95,6 +95,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["server", "upstream", "sandbox"]),
     ("rustls_pki_types", &["server", "upstream", "sandbox"]),
     ("tokio_rustls", &["server", "upstream", "sandbox"]),
+    // One of two kinds of streams.
+    ("tokio_util", &["server"]),
     ("webpki", &["server"]),
     ("webpki_roots", &["upstream"]),
     ("rcgen", &["sandbox"]),

@@ -48,7 +48,7 @@ struct Served {
 
 /// Answers with the HTTP version and the names in the client's certificate.
 fn who() -> impl HttpService {
-    WithoutFastPath(service_fn(async |request: Request<Upload>| {
+    WithoutFastPath::new(service_fn(async |request: Request<Upload>| {
         let names = request.extensions().get::<ClientCertificate>().map(|certificate| {
             let mut names: Vec<_> = certificate.uri_names().chain(certificate.dns_names()).collect();
             names.sort_unstable();
@@ -352,7 +352,7 @@ async fn what_was_asked_before_its_ca_was_gone_is_still_answered() {
     let clients = Ca::new("the clients' CA");
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (says_begun, waits) = (Arc::clone(&begun), Arc::clone(&go));
-    let slow = WithoutFastPath(service_fn(move |_: Request<Upload>| {
+    let slow = WithoutFastPath::new(service_fn(move |_: Request<Upload>| {
         let (begun, go) = (Arc::clone(&says_begun), Arc::clone(&waits));
         async move {
             begun.notify_one();

@@ -126,7 +126,7 @@ impl Open {
 
     /// Serves until `stop` resolves and every request in progress is answered.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        serve(self.listener, WithoutFastPath(self.sandbox.service()), Rules::default(), stop).await;
+        serve(self.listener, WithoutFastPath::new(self.sandbox.service()), Rules::default(), stop).await;
     }
 }
 

@@ -12,6 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::activity::Activity;
 use super::call::Calls;
@@ -52,7 +54,7 @@ impl<S: HttpService> Connection<S> {
     {
         // For its drop, however this ends.
         let _seat = seat;
-        let Some(tls) = self.tls.take() else { return self.speak_http(io, None).await };
+        let Some(tls) = self.tls.take() else { return self.speak_http(Either::Right(io), None).await };
         let mut io = Replay::new(io);
         let handshake = Instant::now() + self.limits.times.handshake;
         match self.in_time(handshake, io.is_tls()).await {
@@ -68,14 +70,15 @@ impl<S: HttpService> Connection<S> {
                 let client = io.get_ref().1.peer_certificates().map(|chain| Client::new(tls, &current, chain));
                 // The connection may live for long: it must not keep a replaced key in memory.
                 drop(current);
-                self.speak_http(io, client).await;
+                self.speak_http(Either::Left(Box::new(io)), client).await;
             }
             Some(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             None => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn speak_http<I>(mut self, io: I, client: Option<Client>)
+    /// With TLS or without: what speaks HTTP is built once for both.
+    async fn speak_http<I>(mut self, io: Either<Box<TlsStream<Replay<I>>>, I>, client: Option<Client>)
     where
         I: Sever + Send + 'static,
     {

@@ -8,20 +8,27 @@
 //! the library reads every head, and what is at hand is asked for by `call`.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::Response;
+use futures_util::future::BoxFuture;
 use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use httpdate::HttpDate;
 use memchr::memchr;
 use tokio::time::Instant;
-use tower::Service;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceExt};
 
 use super::framing::split_once;
+use super::upload::Upload;
 
 /// Whoever may have an answer at hand.
 pub trait FastPath {
@@ -36,9 +43,9 @@ pub trait FastPath {
     fn recall(&self, head: &Parts) -> Option<Response<Bytes>>;
 }
 
-/// A service that never has an answer at hand.
+/// A service that never has an answer at hand: one type for all of them, so that what speaks HTTP is not built for each.
 #[derive(Debug, Clone)]
-pub struct WithoutFastPath<S>(pub S);
+pub struct WithoutFastPath(BoxCloneSyncService<Request<Upload>, Response<UnsyncBoxBody<Bytes, BoxError>>, Infallible>);
 
 /// The head of a request that may be answered at once.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +125,20 @@ fn date(now: Instant) -> [u8; DATE] {
 
 // === impl WithoutFastPath ===
 
-impl<S> FastPath for WithoutFastPath<S> {
+impl WithoutFastPath {
+    /// The same as `service`, which is always ready.
+    pub fn new<S, B>(service: S) -> Self
+    where
+        S: Service<Request<Upload>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let erased = |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
+        Self(BoxCloneSyncService::new(service.map_response(erased)))
+    }
+}
+
+impl FastPath for WithoutFastPath {
     fn answer(&self, _: PlainHead<'_>, _: Instant, _: &mut Vec<u8>) -> Option<Bytes> {
         None
     }
@@ -128,16 +148,16 @@ impl<S> FastPath for WithoutFastPath<S> {
     }
 }
 
-impl<S: Service<R>, R> Service<R> for WithoutFastPath<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
+impl Service<Request<Upload>> for WithoutFastPath {
+    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: R) -> S::Future {
+    fn call(&mut self, request: Request<Upload>) -> Self::Future {
         self.0.call(request)
     }
 }

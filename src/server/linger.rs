@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::replay::Replay;
 
@@ -70,7 +71,16 @@ impl Sever for UnixStream {
     }
 }
 
-impl<I: Sever> Sever for TlsStream<I> {
+impl<L: Sever, R: Sever> Sever for Either<L, R> {
+    fn poll_sever(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Left(io) => io.poll_sever(cx),
+            Self::Right(io) => io.poll_sever(cx),
+        }
+    }
+}
+
+impl<I: Sever> Sever for Box<TlsStream<I>> {
     fn poll_sever(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().0.poll_sever(cx)
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
+use tokio_util::either::Either;
 
 use super::tls::Tls;
 
@@ -46,17 +47,17 @@ pub struct Listener {
     _file: Option<SocketFile>,
 }
 
+/// An accepted connection, before TLS. Its kind is looked at with each call, so that what speaks HTTP is built once.
+pub(super) struct Accepted {
+    pub(super) stream: Either<TcpStream, UnixStream>,
+    /// Where it comes from; a Unix socket's peer has no address.
+    pub(super) peer: Option<IpAddr>,
+}
+
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-/// An accepted connection, before TLS.
-pub(super) enum Stream {
-    /// With its peer's address.
-    Tcp(TcpStream, IpAddr),
-    Unix(UnixStream),
 }
 
 /// Removes the socket's file when the listener goes, if it is still the one that was made.
@@ -147,38 +148,38 @@ impl Listener {
     ///
     /// Asks the kernel itself: the reactor may not have seen yet what is queued. Bounded, so that a flood of new
     /// connections cannot keep it open.
-    pub(super) fn close(self) -> Vec<Stream> {
+    pub(super) fn close(self) -> Vec<Accepted> {
         match self.socket {
             Socket::Tcp(socket) => queued(socket.into_std(), |socket| {
                 let (stream, peer) = socket.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(TcpStream::from_std(stream)?, peer.ip()))
+                Ok(Accepted::tcp(TcpStream::from_std(stream)?, peer))
             }),
             Socket::Unix(socket) => queued(socket.into_std(), |socket| {
                 let (stream, _) = socket.accept()?;
                 stream.set_nonblocking(true)?;
-                UnixStream::from_std(stream).map(Stream::Unix)
+                UnixStream::from_std(stream).map(Accepted::unix)
             }),
         }
     }
 
     /// Waits for the next connection. Cancel-safe: a connection is either returned or still queued.
-    pub(super) async fn accept(&mut self) -> io::Result<Stream> {
+    pub(super) async fn accept(&mut self) -> io::Result<Accepted> {
         match &self.socket {
             Socket::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
                 // Answers are small and written at once: waiting to fill a segment only delays them.
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream, peer.ip()))
+                Ok(Accepted::tcp(stream, peer))
             }
-            Socket::Unix(socket) => socket.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Socket::Unix(socket) => socket.accept().await.map(|(stream, _)| Accepted::unix(stream)),
         }
     }
 }
 
 /// Everything that `accept` has without waiting.
-fn queued<S>(socket: io::Result<S>, accept: impl Fn(&S) -> io::Result<Stream>) -> Vec<Stream> {
+fn queued<S>(socket: io::Result<S>, accept: impl Fn(&S) -> io::Result<Accepted>) -> Vec<Accepted> {
     let Ok(socket) = socket else { return Vec::new() };
     let mut streams = Vec::new();
     while streams.len() < LAST_CALL {
@@ -197,13 +198,15 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-impl Stream {
-    /// Where it comes from; a Unix socket's peer has no address.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        match self {
-            Self::Tcp(_, peer) => Some(*peer),
-            Self::Unix(_) => None,
-        }
+// === impl Accepted ===
+
+impl Accepted {
+    fn tcp(stream: TcpStream, peer: SocketAddr) -> Self {
+        Self { stream: Either::Left(stream), peer: Some(peer.ip()) }
+    }
+
+    fn unix(stream: UnixStream) -> Self {
+        Self { stream: Either::Right(stream), peer: None }
     }
 }
 

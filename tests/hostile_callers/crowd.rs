@@ -40,7 +40,7 @@ fn held() -> (impl HttpService, Held) {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello\n"))))
         }
     });
-    (WithoutFastPath(service), Held { calls, gate })
+    (WithoutFastPath::new(service), Held { calls, gate })
 }
 
 impl Held {

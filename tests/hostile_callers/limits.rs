@@ -170,7 +170,7 @@ impl Drop for Endless {
 
 fn endless(gone: &Arc<Notify>) -> impl HttpService + use<> {
     let gone = Arc::clone(gone);
-    WithoutFastPath(service_fn(move |_: Request<Upload>| {
+    WithoutFastPath::new(service_fn(move |_: Request<Upload>| {
         std::future::ready(Ok::<_, Infallible>(Response::new(Endless(Arc::clone(&gone)))))
     }))
 }

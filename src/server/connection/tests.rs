@@ -53,14 +53,19 @@ fn wire(takes: Duration) -> Wire {
     Wire { far, task: tokio::spawn(connection.run(near, seat())), state }
 }
 
-fn connection<S>(service: S, tls: Option<Tls>) -> (Sender<ServerState>, Connection<WithoutFastPath<S>>)
+fn connection<S, B>(service: S, tls: Option<Tls>) -> (Sender<ServerState>, Connection<WithoutFastPath>)
 where
-    WithoutFastPath<S>: HttpService,
+    S: tower::Service<Request<Upload>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Send + 'static,
 {
     let rules = Rules::default();
     let state = Sender::new(ServerState::default());
     let limits = *rules.limits.borrow();
-    let service = WithoutFastPath(service);
+    let service = WithoutFastPath::new(service);
     let connection = Connection { service, reject: rules.reject, limits, state: state.subscribe(), tls };
     (state, connection)
 }
