@@ -37,7 +37,7 @@ pub(super) fn whole_hit(answer: &Answer, request_id: &RequestId, now: Instant) -
     let mut headers = answer.headers();
     say_from_memory(&mut headers, answer, now, b"");
     headers.insert(X_REQUEST_ID, request_id.header());
-    let mut response = Response::new(answer.body());
+    let mut response = Response::new(answer.body().clone());
     *response.status_mut() = answer.status();
     *response.headers_mut() = headers;
     response
@@ -58,7 +58,7 @@ pub(super) fn write_hit(answer: &Answer, request_id: &[u8], now: Instant, out: &
         request_id,
         b"\r\n",
     ];
-    out.reserve_exact(head.iter().map(|part| part.len()).sum::<usize>() + BEHIND + answer.body_length());
+    out.reserve_exact(head.iter().map(|part| part.len()).sum::<usize>() + BEHIND + answer.body().len());
     head.iter().for_each(|part| out.extend_from_slice(part));
 }
 
@@ -89,7 +89,7 @@ fn response(answer: &Answer, request: &HeaderMap) -> Response<Body> {
         headers.remove(CONTENT_TYPE);
         (StatusCode::NOT_MODIFIED, Bytes::new())
     } else {
-        (answer.status(), answer.body())
+        (answer.status(), answer.body().clone())
     };
     let mut response = Response::new(Body::whole(body));
     *response.status_mut() = status;

@@ -68,7 +68,7 @@ impl Hits {
         let Hit { answer, request_id, caller } = self.find(head.target(), &fields, came_at, LONGEST)?;
         answering::write_hit(&answer, request_id.as_bytes(), came_at, out);
         self.count(caller, &request_id, answer.status(), came_at);
-        Some(answer.body())
+        Some(answer.body().clone())
     }
 
     /// See [`crate::server::FastPath::recall`].
@@ -95,7 +95,7 @@ impl Hits {
         let (space, version) = (rights.space(named(fields.space)?), version(named(fields.version)?, terms));
         let key = KeyRef { space: space.ok()?, id, version: version.ok()? };
         let covers = rights.cover(GET_CHECKOUT_SESSION);
-        let answer = self.memory.recall(key, came_at).filter(|answer| covers && answer.body_length() <= longest)?;
+        let answer = self.memory.recall(key, came_at).filter(|answer| covers && answer.body().len() <= longest)?;
         // Last, for this is what counts: from here on it is answered.
         caller.map_or(Ok(()), |caller| caller.admit(came_at)).ok()?;
         Some(Hit { answer, request_id: RequestId::of(fields.request_id), caller })

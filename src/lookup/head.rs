@@ -27,13 +27,13 @@ static NAMES: [HeaderName; 9] = [
     HeaderName::from_static(DIAGNOSTIC_HEADERS[3]),
 ];
 
-/// Writes the status line and these fields, and leaves room for a body.
-pub(super) fn write(status: StatusCode, headers: &HeaderMap, body: usize) -> Vec<u8> {
+/// Writes the status line and these fields.
+pub(super) fn write(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
     let line = [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"].concat();
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + b": \r\n".len();
     let size = line.len() + headers.iter().map(field).sum::<usize>();
-    let mut text = Vec::with_capacity(size + body);
+    let mut text = Vec::with_capacity(size);
     text.extend_from_slice(&line);
     for (name, value) in headers {
         [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]
@@ -88,8 +88,8 @@ mod tests {
         headers.append("monime-request-id", HeaderValue::from_static(""));
         headers.append("monime-request-id", HeaderValue::from_bytes(b"caf\xe9").unwrap());
         headers.insert(VIA, HeaderValue::from_static("1.1 monigate"));
-        let text = write(StatusCode::NOT_FOUND, &headers, 7);
-        assert_eq!(text.capacity(), text.len() + 7);
+        let text = write(StatusCode::NOT_FOUND, &headers);
+        assert_eq!(text.capacity(), text.len(), "it is kept");
         assert!(text.starts_with(b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\netag: \"a: b\"\r\n"));
         assert!(text.ends_with(b"\r\nvia: 1.1 monigate\r\n"));
         let read = read(&Bytes::from(text));
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_head_without_fields_has_none() {
-        let text = write(StatusCode::OK, &HeaderMap::new(), 0);
+        let text = write(StatusCode::OK, &HeaderMap::new());
         assert_eq!(text, b"HTTP/1.1 200 OK\r\n");
         assert!(read(&text.into()).is_empty());
     }

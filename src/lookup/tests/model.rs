@@ -325,7 +325,7 @@ impl World {
                     let told = got.unwrap().unwrap();
                     let nth = format!(r#""nth":{flight}"#);
                     assert_eq!((told.outcome, told.stored), (Outcome::Hit, true));
-                    assert!(std::str::from_utf8(&told.answer.body()).unwrap().contains(&nth));
+                    assert!(std::str::from_utf8(told.answer.body()).unwrap().contains(&nth));
                 }
                 (On::Flight { flight, .. }, Err(_)) => {
                     assert_eq!(self.flights[flight].end, None, "who was told in time does not time out");
