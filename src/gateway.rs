@@ -86,13 +86,15 @@ struct Gateway<S> {
     stack: S,
 }
 
+// === impl Gateway ===
+
 impl<S> FastPath for Gateway<S> {
     fn answer(&self, head: PlainHead<'_>, came_at: Instant, out: &mut Vec<u8>) -> Option<Bytes> {
         self.hits.answer(head, came_at, out)
     }
 
-    fn recall(&self, head: &Parts) -> Option<Response<Bytes>> {
-        self.hits.recall(head)
+    fn respond(&self, head: &Parts) -> Option<Response<Bytes>> {
+        self.hits.respond(head)
     }
 }
 

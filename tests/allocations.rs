@@ -8,12 +8,13 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use monigate::caller::{Callers, Digest, Named, Policy, Rate, Unproved};
 use monigate::monime::SpaceId;
+use monigate::server::{FastPath, PlainHead};
 use support::{look_up, request, stack};
 use tokio::time::Instant;
 use tower::Service;
 
-/// Allocations of one hit, from the request hyper made to the response hyper gets: the copy of the header map (its
-/// index and its entries), `Age`, `Cache-Status` and a fresh `X-Request-Id`.
+/// Allocations of one hit, from the request hyper made to the response hyper gets: the header map that the kept head is
+/// read into (its index and its entries), `Age`, `Cache-Status` and a fresh `X-Request-Id`.
 const ALLOCATIONS_OF_A_HIT: u64 = 5;
 
 /// Allocations and bytes of one hit on a body of `size` bytes.
@@ -39,6 +40,22 @@ fn a_hit_allocates_this_often_and_not_more_for_a_larger_body() {
     let (large, large_bytes) = hit(500_000);
     assert_eq!((small, small_bytes), (large, large_bytes), "a body is shared, not copied");
     assert_eq!(small, ALLOCATIONS_OF_A_HIT);
+}
+
+#[test]
+fn a_hit_that_is_answered_from_its_bytes_allocates_what_it_is_written_to_and_nothing_else() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stack = stack(500, 64 << 20);
+    runtime.block_on(async {
+        for _ in 0..3 {
+            assert_eq!(look_up(&stack, "scs-1").await.status(), StatusCode::OK);
+        }
+        let head = PlainHead::of(b"GET /v1/checkout-sessions/scs-1 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let (mut out, mut body) = (Vec::new(), None);
+        let counted = allocation_counter::measure(|| body = stack.answer(head, Instant::now(), &mut out));
+        assert!(body.is_some() && out.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        assert_eq!(counted.count_total, 1);
+    });
 }
 
 #[test]

@@ -85,8 +85,8 @@ impl Callers {
         self.identify_by(&Plainly, headers, certificate)
     }
 
-    /// Whose gateway key is in this `Authorization` field, if it is anyone's; over a connection without a client certificate
-    /// that is who [`Callers::identify`] names. Never looks at service-account tokens. Allocates nothing.
+    /// Whose gateway key is in this `Authorization` field, if it is anyone's: who that is, [`Callers::identify`] names too,
+    /// whatever the certificate. Never looks at service-account tokens. Allocates nothing.
     #[must_use]
     pub fn by_key(&self, authorization: &[u8]) -> Option<&Arc<Caller>> {
         let place = self.by_key.find(&Plainly, bearer(authorization).ok()?)?;

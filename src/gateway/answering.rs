@@ -32,7 +32,7 @@ pub(super) fn hit(answer: &Answer, request: &HeaderMap, now: Instant) -> Served 
     served(response, Outcome::Hit)
 }
 
-/// The same for whoever need not be told anything else of it, over HTTP/2.
+/// A fresh answer as a whole response, with the name of its request.
 pub(super) fn whole_hit(answer: &Answer, request_id: &RequestId, now: Instant) -> Response<Bytes> {
     let mut headers = answer.headers();
     say_from_memory(&mut headers, answer, now, b"");
@@ -43,7 +43,7 @@ pub(super) fn whole_hit(answer: &Answer, request_id: &RequestId, now: Instant) -
     response
 }
 
-/// The head of the same, as HTTP/1.1 sends it, but for its end; with room for a body.
+/// The head of a fresh answer as HTTP/1.1 sends it, but for its end; with room for a body.
 pub(super) fn write_hit(answer: &Answer, request_id: &[u8], now: Instant, out: &mut Vec<u8>) {
     let mut digits = (itoa::Buffer::new(), itoa::Buffer::new());
     let (age, ttl) = (digits.0.format(answer.age(now)).as_bytes(), digits.1.format(answer.ttl(now)).as_bytes());

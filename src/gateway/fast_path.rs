@@ -1,10 +1,11 @@
-//! Hits that are answered without the stack, as `server`'s fast path: from a request's bytes, where it came over HTTP/1.1.
+//! Hits that are answered without the stack, as `server`'s fast path: from a request's bytes over HTTP/1.1, from its head
+//! over HTTP/2.
 //!
 //! Owns what such a request must look like: one key that is known, or an open door, and a lookup of a kept answer on plain
-//! terms. Decides nothing by itself: who it is, what it may see and what it is told is found by the very functions that
-//! the stack uses, in the same order, and whatever they refuse, whatever is not in memory and whatever changes an answer
-//! (conditions, directives, a patience) is left to the stack, to be refused, brought or told there. So a request may be
-//! looked at twice, but it is counted once.
+//! terms. Decides nothing by itself: who it is, what it may see and what it is told is found by the functions that the
+//! stack uses, the rate last, since only that counts. Whatever they refuse, whatever is not in memory and whatever changes
+//! an answer (conditions, directives, a patience) is left to the stack, to be refused, brought or told there. So a request
+//! may be looked at twice, but it is counted once.
 
 use std::str;
 use std::sync::Arc;
@@ -19,16 +20,19 @@ use super::Terms;
 use super::answering;
 use super::arrival::RequestId;
 use super::measure::Count;
-use super::route::{Rights, SPACE, TIMEOUT, VERSION, version, within_limits};
+use super::route::{Rights, SPACE, TIMEOUT, VERSION, version};
 use crate::caller::Caller;
 use crate::lookup::{Answer, Memory, X_REQUEST_ID};
 use crate::monime::KeyRef;
 use crate::monime::operation::{GET_CHECKOUT_SESSION, checkout_session_id};
-use crate::server::PlainHead;
+use crate::server::{HeadLimits, PlainHead};
 use crate::telemetry::{Metrics, Outcome};
 
 /// The longest body that is copied behind its head. A longer one is handed out in pieces, as its caller takes them.
 const LONGEST: usize = 64 * 1024;
+
+/// Fields that change what is answered.
+static CHANGE_ANSWERS: [HeaderName; 4] = [IF_NONE_MATCH, CACHE_CONTROL, PRAGMA, TIMEOUT];
 
 /// Answers from memory.
 #[derive(Debug)]
@@ -53,6 +57,9 @@ struct Fields<'a> {
     version: Option<&'a [u8]>,
     request_id: Option<&'a [u8]>,
     has_required: bool,
+    /// How many there are, and the bytes of all names and values.
+    count: usize,
+    size: usize,
 }
 
 // === impl Hits ===
@@ -71,12 +78,10 @@ impl Hits {
         Some(answer.body().clone())
     }
 
-    /// See [`crate::server::FastPath::recall`].
-    pub(super) fn recall(&self, head: &Parts) -> Option<Response<Bytes>> {
+    /// See [`crate::server::FastPath::respond`].
+    pub(super) fn respond(&self, head: &Parts) -> Option<Response<Bytes>> {
         let came_at = Instant::now();
-        // Over HTTP/1 this was `framing`'s to say.
-        let is_plain = head.method == Method::GET && within_limits(&head.uri, &head.headers, self.terms.head).is_ok();
-        let target = head.uri.path_and_query().filter(|_| is_plain)?.as_str();
+        let target = head.uri.path_and_query().filter(|_| head.method == Method::GET)?.as_str();
         let fields = head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         let fields = Fields::of(fields, self.terms.door.require_header.as_ref())?;
         let Hit { answer, request_id, caller } = self.find(target, &fields, came_at, usize::MAX)?;
@@ -88,14 +93,21 @@ impl Hits {
     /// The kept answer, if whoever asks may be told it and it is not longer than this.
     fn find(&self, target: &str, fields: &Fields<'_>, came_at: Instant, longest: usize) -> Option<Hit<'_>> {
         let terms = &*self.terms;
+        // The connection may have begun under other limits.
+        let HeadLimits { size, fields: count, target: length } = terms.head;
+        if target.len() > length || fields.count > count || fields.size > size {
+            return None;
+        }
         let id = checkout_session_id(target)?;
         let caller = self.caller(fields)?;
         let rights = Rights::of(caller, terms);
+        if !rights.cover(GET_CHECKOUT_SESSION) {
+            return None;
+        }
         let named = |field: Option<_>| field.map(str::from_utf8).transpose().ok();
         let (space, version) = (rights.space(named(fields.space)?), version(named(fields.version)?, terms));
         let key = KeyRef { space: space.ok()?, id, version: version.ok()? };
-        let covers = rights.cover(GET_CHECKOUT_SESSION);
-        let answer = self.memory.recall(key, came_at).filter(|answer| covers && answer.body().len() <= longest)?;
+        let answer = self.memory.recall(key, came_at).filter(|answer| answer.body().len() <= longest)?;
         // Last, for this is what counts: from here on it is answered.
         caller.map_or(Ok(()), |caller| caller.admit(came_at)).ok()?;
         Some(Hit { answer, request_id: RequestId::of(fields.request_id), caller })
@@ -135,15 +147,22 @@ impl<'a> Fields<'a> {
     fn of(head: impl Iterator<Item = (&'a [u8], &'a [u8])>, required: Option<&HeaderName>) -> Option<Self> {
         let mut fields = Self::default();
         for (name, value) in head {
+            fields.count += 1;
+            fields.size += name.len() + value.len();
             let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
             fields.has_required |= required.is_some_and(is);
-            let place = match name.len() {
-                12 if is(&X_REQUEST_ID) => &mut fields.request_id,
-                13 if is(&AUTHORIZATION) => &mut fields.authorization,
-                14 if is(&VERSION) => &mut fields.version,
-                15 if is(&SPACE) => &mut fields.space,
-                6 | 13 | 16 if is(&PRAGMA) || is(&CACHE_CONTROL) || is(&IF_NONE_MATCH) || is(&TIMEOUT) => return None,
-                _ => continue,
+            let place = if is(&AUTHORIZATION) {
+                &mut fields.authorization
+            } else if is(&SPACE) {
+                &mut fields.space
+            } else if is(&VERSION) {
+                &mut fields.version
+            } else if is(&X_REQUEST_ID) {
+                &mut fields.request_id
+            } else if CHANGE_ANSWERS.iter().any(is) {
+                return None;
+            } else {
+                continue;
             };
             if place.replace(value).is_some() {
                 return None;

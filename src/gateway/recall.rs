@@ -1,7 +1,7 @@
 //! The layer that answers from memory, and the service below it that waits for Monime.
 //!
 //! What is no lookup is passed on. A hit is one plain function: it reads the request where it lies, reads the store once,
-//! copies a header map and a pointer to the body, and is done within the call. Only what is not in memory is copied and
+//! reads the kept head into a header map, copies a pointer to the body, and is done within the call. Only what is not in memory is copied and
 //! passed down.
 
 use std::future::{Ready, ready};

@@ -228,7 +228,7 @@ fn refusal<B>(why: Refused, operation: &'static str, request: &Request<B>, terms
 }
 
 /// Whether the head is no larger than it may be, as names and values: how it was written is for whoever read it.
-pub(super) fn within_limits(uri: &Uri, headers: &HeaderMap, most: HeadLimits) -> Result<(), Refused> {
+fn within_limits(uri: &Uri, headers: &HeaderMap, most: HeadLimits) -> Result<(), Refused> {
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target > most.target {
         return Err(Refused::TargetTooLong);

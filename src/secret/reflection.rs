@@ -3,10 +3,10 @@
 //! Refuses to build an index of the secret that would outlive the question. Every run of [`RUN`] bytes of an answer covers
 //! one whole piece of [`PIECE`] bytes that starts at a multiple of [`PIECE`]: so only those pieces of an answer are looked
 //! up among all pieces of what the token can be spelled as, and only where one is found are its neighbours compared. The
-//! time is linear in the answer, whatever it holds.
+//! time is linear in the answer, whatever it holds; a token that repeats itself makes it slower, in proportion to its length.
 
 use memchr::memmem::Finder;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// This many consecutive bytes of the token, or characters of its Base64, do not occur by chance.
 const RUN: usize = 12;
@@ -21,8 +21,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// How many lists the pieces are spread over: with a token of Monime's, most of them are empty.
 const LISTS: usize = 512;
 
-/// All pieces of some spellings, in lists of those with the same number. Borrows the secret and has no copy of it. Small, to
-/// leave the processor's nearest memory to others.
+/// All pieces of some spellings, in lists of those with the same number. Borrows the secret; which pieces share a list is wiped
+/// in the end. Small, to leave the L1 cache to others.
 struct Pieces<'a> {
     spellings: Vec<&'a [u8]>,
     /// Where each list begins: the index of a piece, counted from 1; 0 where it is empty.
@@ -95,6 +95,13 @@ fn short_bearer(token: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 // === impl Pieces ===
+
+impl Drop for Pieces<'_> {
+    fn drop(&mut self) {
+        self.lists.zeroize();
+        self.pieces.iter_mut().for_each(|piece| piece.next.zeroize());
+    }
+}
 
 impl<'a> Pieces<'a> {
     fn of(spellings: impl Iterator<Item = &'a [u8]>) -> Self {

@@ -60,7 +60,7 @@ pin_project! {
         Asked { #[pin] answer: F },
         TurnedAway { why: Rejection },
         // None once it is answered.
-        Recalled { response: Option<Response<Bytes>> },
+        AtOnce { response: Option<Response<Bytes>> },
         ShutOut,
     }
 }
@@ -108,6 +108,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
         let version = request.version();
         let (mut head, body) = request.into_parts();
         let (upload, rest) = Upload::of(body);
+        // Over HTTP/1 it was asked before the library had the request.
+        let has_fast_path = version == Version::HTTP_2 && !rest.is_of_a_body();
         let exchange = Some(Exchange { under_way, reject: Arc::clone(&self.reject), rest, version });
         if version == Version::HTTP_2
             && let Err(why) = http2::check(&head)
@@ -121,10 +123,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
             };
             head.extensions.insert(certificate.clone());
         }
-        if version == Version::HTTP_2
-            && let Some(response) = self.recall(&head, &exchange)
-        {
-            return Call { stage: Stage::Recalled { response: Some(response) }, exchange };
+        if has_fast_path && let Some(response) = self.at_once(&head) {
+            return Call { stage: Stage::AtOnce { response: Some(response) }, exchange };
         }
         let request = Request::from_parts(head, upload);
         // Services here are always ready: what waits, waits inside `call`, where a deadline bounds it.
@@ -135,10 +135,9 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
 }
 
 impl<S: HttpService> Calls<S> {
-    /// What the service has at hand, without a way through the service. What panics here is asked once more there.
-    fn recall(&self, head: &Parts, exchange: &Option<Exchange>) -> Option<Response<Bytes>> {
-        exchange.as_ref().filter(|exchange| !exchange.rest.is_of_a_body())?;
-        catch_unwind(AssertUnwindSafe(|| self.service.recall(head))).ok()?
+    /// The answer of the fast path. What panics there is asked of the service.
+    fn at_once(&self, head: &Parts) -> Option<Response<Bytes>> {
+        catch_unwind(AssertUnwindSafe(|| self.service.respond(head))).ok()?
     }
 }
 
@@ -161,7 +160,7 @@ where
                 return Poll::Ready(Err(NoLongerAccepted));
             }
             StageNow::TurnedAway { why } => Err(*why),
-            StageNow::Recalled { response } => match response.take() {
+            StageNow::AtOnce { response } => match response.take() {
                 Some(response) => Ok(response.map(whole)),
                 None => return Poll::Pending,
             },

@@ -96,7 +96,7 @@ impl<S: HttpService> Connection<S> {
             activity.leave();
         }
         let framing = (protocol == Protocol::Http1).then(|| Framing::new(self.limits.head));
-        // What a client's certificate allows is looked at for each request, on the way of all.
+        // A client's certificate is looked at anew for each request, in `call`.
         let fast_path = client.is_none().then(|| self.service.clone());
         let (wire, lent) = Wire::over(io, framing, fast_path, &activity);
         let (wire, activity) = (TokioIo::new(wire), &activity);
@@ -151,9 +151,10 @@ impl<S: HttpService> Connection<S> {
                 biased;
                 ended = http.as_mut() => {
                     // What is broken off must not look like an end in good order, which over TLS is a message.
-                    // Of what was answered at once the library knows nothing, and takes the end for one before a request.
-                    let is_broken = !(activity.is_peer_done() && activity.is_all_told());
-                    return ended.err().filter(|_| is_broken).map(|error| {
+                    // Who leaves with every answer told has ended it in order, whatever the library says: of what was answered
+                    // at once it knows nothing, and takes the end for one before a request.
+                    let in_order = activity.is_peer_done() && activity.is_all_told();
+                    return ended.err().filter(|_| !in_order).map(|error| {
                         tracing::debug!(%error, "a connection ended early");
                         CloseReason::GivenUp
                     });

@@ -1,11 +1,11 @@
-//! Requests that are answered where their bytes are read, before the HTTP library has seen them.
+//! Requests that are answered without the stack: over HTTP/1.1 where their bytes are read, before the HTTP library has seen
+//! them, over HTTP/2 from the head that it has read.
 //!
 //! Most of what a request costs is not its answer: it is making a typed request of its bytes, and bytes of a typed
 //! response. Whoever has an answer at hand may write it down here instead. Owns which requests are offered: a `GET` over
 //! HTTP/1.1 that came whole and alone, without a body, to a connection with nothing else under way. Refuses to offer
 //! anything unusual, and to read a head that `framing` has not found sound. What is not answered here goes the way of all
-//! others and must be answered there with the same bytes, so nothing can be had here that cannot be had there. Over HTTP/2
-//! the library reads every head, and what is at hand is asked for by `call`.
+//! others and must be answered there with the same bytes, so nothing can be had here that cannot be had there.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -39,8 +39,8 @@ pub trait FastPath {
     /// Is called within a poll: it must neither wait nor block.
     fn answer(&self, head: PlainHead<'_>, came_at: Instant, out: &mut Vec<u8>) -> Option<Bytes>;
 
-    /// The same for a head that the library has read, of a request without a body. It leaves out the stack, no more.
-    fn recall(&self, head: &Parts) -> Option<Response<Bytes>>;
+    /// The same for a head that the library has read, of a request over HTTP/2 without a body.
+    fn respond(&self, head: &Parts) -> Option<Response<Bytes>>;
 }
 
 /// A service that never has an answer at hand: one type for all of them, so that what speaks HTTP is not built for each.
@@ -55,11 +55,11 @@ pub struct PlainHead<'a> {
 }
 
 /// The length of a date in the one form that may be sent (RFC 9110, 5.6.7).
-const DATE: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
+const DATE_LENGTH: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
 
 thread_local! {
     /// The date as it is sent, and until when it is that one.
-    static NOW: Cell<Option<(Instant, [u8; DATE])>> = const { Cell::new(None) };
+    static LAST_DATE: Cell<Option<(Instant, [u8; DATE_LENGTH])>> = const { Cell::new(None) };
 }
 
 // === impl PlainHead ===
@@ -96,9 +96,9 @@ impl<'a> PlainHead<'a> {
 pub(super) fn answer(service: &impl FastPath, bytes: &[u8]) -> Option<Vec<u8>> {
     let head = PlainHead::of(bytes)?;
     let (mut answer, came_at) = (Vec::new(), Instant::now());
-    // What panics here is asked once more on the way of all others, where a panic is an answer.
+    // What panics here is asked of the service, where a panic is an answer.
     let body = catch_unwind(AssertUnwindSafe(|| service.answer(head, came_at, &mut answer))).ok()??;
-    answer.reserve_exact(b"date: \r\n\r\n".len() + DATE + body.len());
+    answer.reserve_exact(b"date: \r\n\r\n".len() + DATE_LENGTH + body.len());
     answer.extend_from_slice(b"date: ");
     answer.extend_from_slice(&date(came_at));
     answer.extend_from_slice(b"\r\n\r\n");
@@ -107,19 +107,19 @@ pub(super) fn answer(service: &impl FastPath, bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// What the date is, written once a second.
-fn date(now: Instant) -> [u8; DATE] {
-    if let Some((until, date)) = NOW.get()
+fn date(now: Instant) -> [u8; DATE_LENGTH] {
+    if let Some((until, date)) = LAST_DATE.get()
         && now < until
     {
         return date;
     }
     let time = SystemTime::now();
     let into_second = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
-    let mut date = [b' '; DATE];
+    let mut date = [b' '; DATE_LENGTH];
     for (to, from) in date.iter_mut().zip(HttpDate::from(time).to_string().bytes()) {
         *to = from;
     }
-    NOW.set(Some((now + Duration::from_secs(1) - Duration::from_nanos(into_second.into()), date)));
+    LAST_DATE.set(Some((now + Duration::from_secs(1) - Duration::from_nanos(into_second.into()), date)));
     date
 }
 
@@ -143,7 +143,7 @@ impl FastPath for WithoutFastPath {
         None
     }
 
-    fn recall(&self, _: &Parts) -> Option<Response<Bytes>> {
+    fn respond(&self, _: &Parts) -> Option<Response<Bytes>> {
         None
     }
 }

@@ -18,6 +18,9 @@ use super::activity::Activity;
 use super::fast_path::{self, FastPath};
 use super::framing::{Broken, Framing};
 
+/// How many requests are answered at once before others have their turn: the connection's clock, and other connections.
+const IN_ONE_POLL: usize = 16;
+
 /// A stream that notes what happens on it. Dropped, it gives the stream back.
 #[derive(Debug)]
 pub(super) struct Wire<I, F> {
@@ -114,11 +117,16 @@ impl<I, F> Drop for Wire<I, F> {
 impl<I: AsyncRead + AsyncWrite + Unpin, F: FastPath> AsyncRead for Wire<I, F> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        let mut answered = 0;
         loop {
             if self.buffered.hand_on(buf) {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_tell(cx))?;
+            if answered == IN_ONE_POLL {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if self.activity.rejection().is_some() {
                 return self.end();
             }
@@ -132,6 +140,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FastPath> AsyncRead for Wire<I, F> {
             let whole = self.judge(came);
             if is_quiet && self.answer(came) {
                 buf.set_filled(before);
+                answered += 1;
                 continue;
             }
             let now = self.buffered.take_in(came, whole);
@@ -196,7 +205,12 @@ impl<I: AsyncWrite + Unpin, F> Wire<I, F> {
                 taken => self.untold.advance(taken),
             }
         }
-        ready!(self.io()?.poll_flush(cx))?;
+        // What TLS has taken the socket may not have.
+        let flushed = self.io()?.poll_flush(cx);
+        if flushed.is_pending() {
+            self.activity.stalls();
+        }
+        ready!(flushed)?;
         self.untold = Cursor::default();
         self.activity.flushed();
         Poll::Ready(Ok(()))

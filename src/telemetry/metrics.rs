@@ -197,7 +197,9 @@ impl Metrics {
 
     /// Counts one turn, and how long it was waited for; `scope` decided how long.
     pub fn budget_waited(&self, scope: &'static str, waited: Duration) {
-        if let Some((_, waits)) = SCOPES.iter().zip(&self.waits).find(|(name, _)| **name == scope) {
+        let known = SCOPES.iter().zip(&self.waits).find(|(name, _)| **name == scope);
+        debug_assert!(known.is_some(), "{scope} is a scope");
+        if let Some((_, waits)) = known {
             waits.observe(waited.as_secs_f64());
         }
     }

@@ -33,7 +33,7 @@ use http_body_util::Empty;
 use monigate::gateway::{Body, BodyLimits, Door, Places, Terms, Writes, gateway};
 use monigate::lookup::{Lifetimes, Limits, Lookups, Memory, StaleIfError, Ttl};
 use monigate::monime::{self, SpaceId};
-use monigate::server::HeadLimits;
+use monigate::server::{FastPath, HeadLimits};
 use monigate::telemetry::Metrics;
 use monigate::upstream::{Failure, Fetch, Forwards, Reply};
 use tower::{Service, ServiceExt, service_fn};
@@ -139,7 +139,8 @@ pub(crate) fn request(id: &str) -> Request<Empty<Bytes>> {
 pub(crate) fn stack(
     size: usize,
     max_size: u64,
-) -> impl Service<Request<Empty<Bytes>>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
+) -> impl Service<Request<Empty<Bytes>>, Response = Response<Body>, Error = Infallible, Future: Send> + FastPath + Clone
+{
     let metrics = Arc::new(Metrics::new().unwrap());
     gateway(lookups(size, max_size, &metrics), no_forwards(), terms(), metrics)
 }

@@ -129,7 +129,7 @@ impl Gateway {
 
     /// The same of one that came over HTTP/2.
     fn recalled(&self, written: &Written) -> Option<Answer> {
-        let response = self.fast_path.recall(&written.typed().into_parts().0)?;
+        let response = self.fast_path.respond(&written.typed().into_parts().0)?;
         let (head, body) = response.into_parts();
         Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
@@ -242,5 +242,25 @@ async fn an_answer_that_is_long_is_left_to_the_stack_which_hands_it_out_in_piece
     for (gateway, at_once) in [(long(), false), (short(), true)] {
         assert_eq!(gateway.get(&[]).await.status, 200);
         assert_eq!(gateway.at_once(&Written::plain("scs-1")).is_some(), at_once);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_beyond_limits_that_were_lowered_meanwhile_is_left_to_the_stack() {
+    let settled = || Monime::saying(|key| Said::session(key, "completed"));
+    let most = HeadLimits { size: 200, fields: 3, target: 40 };
+    let gateway = Gateway::on(settled(), ttl(), |terms| terms.head = most);
+    let plain = |id: &str| Written::plain(id).with("x-a", "b");
+    for (written, at_once) in [
+        (plain("scs-1"), true),
+        (plain("scs-1").with("x-c", ""), false),
+        (Written::plain("scs-1").with("x-a", &"b".repeat(200)), false),
+        (plain(&"s".repeat(30)), false),
+    ] {
+        let kept = gateway.get(&[]).await;
+        assert_eq!(kept.status, 200);
+        assert_eq!(gateway.at_once(&written).is_some(), at_once, "{written:?}");
+        assert_eq!(gateway.recalled(&written).is_some(), at_once, "{written:?}");
+        assert_eq!(gateway.send(written.typed()).await.status == 200, at_once, "{written:?}");
     }
 }

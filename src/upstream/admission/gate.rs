@@ -117,6 +117,7 @@ impl Gate {
             machines.budget.set_share(share, now);
             // Whoever set it knows, so it is not logged.
             machines.told = Scope::ALL.map(|scope| machines.budget.share(scope, now));
+            // The gauges do not know it yet.
             machines.unsettled = true;
         });
     }

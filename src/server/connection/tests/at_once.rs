@@ -1,5 +1,9 @@
 //! What is answered at once on a connection, what is not, and that nobody can tell the two apart by anything else.
 
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use super::*;
 use crate::server::{FastPath, PlainHead};
 
@@ -20,7 +24,7 @@ impl FastPath for Both {
         (head.target() != "/not-here").then(|| vec![b'x'; length].into())
     }
 
-    fn recall(&self, head: &http::request::Parts) -> Option<Response<Bytes>> {
+    fn respond(&self, head: &http::request::Parts) -> Option<Response<Bytes>> {
         assert_ne!(head.uri.path(), "/panics");
         let response = || Response::builder().header("said", "at once").body(vec![b'x'; self.length].into()).unwrap();
         (head.uri.path() != "/not-here").then(response)
@@ -32,8 +36,8 @@ impl tower::Service<Request<Upload>> for Both {
     type Error = Infallible;
     type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
-        std::task::Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Upload>) -> Self::Future {
@@ -46,9 +50,56 @@ impl tower::Service<Request<Upload>> for Both {
     }
 }
 
+/// A stream that takes what it is given at once and holds it until it can pass it on, as TLS does.
+struct Holding {
+    io: DuplexStream,
+    held: Vec<u8>,
+}
+
+impl AsyncRead for Holding {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Holding {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.held.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { io, held } = &mut *self;
+        while !held.is_empty() {
+            let taken = ready!(Pin::new(&mut *io).poll_write(cx, held))?;
+            held.drain(..taken);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Sever for Holding {
+    fn poll_sever(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
 /// A connection whose stack takes a second.
 fn both(room: usize) -> Wire {
     let (far, near) = duplex(room);
+    over(far, near)
+}
+
+fn over(far: DuplexStream, near: impl Sever + Send + 'static) -> Wire {
     let state = Sender::new(ServerState::default());
     let rules = Rules::default();
     let limits = *rules.limits.borrow();
@@ -69,9 +120,9 @@ impl Wire {
         while String::from_utf8_lossy(&said).matches("\r\n\r\n").count() < answers {
             assert_ne!(self.far.read_buf(&mut said).await.unwrap(), 0, "closed before its answers");
         }
-        let mut at_once = String::from_utf8_lossy(&said).matches("said: at once").count() * 1000;
-        at_once -= said.iter().filter(|byte| **byte == b'x').count();
-        self.far.read_exact(&mut vec![0; at_once]).await.unwrap();
+        let mut missing = String::from_utf8_lossy(&said).matches("said: at once").count() * 1000;
+        missing -= said.iter().filter(|byte| **byte == b'x').count();
+        self.far.read_exact(&mut vec![0; missing]).await.unwrap();
         who(&said)
     }
 }
@@ -165,6 +216,16 @@ async fn who_takes_little_of_an_answer_gets_all_of_it_and_who_takes_nothing_is_c
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_takes_nothing_of_what_is_held_for_it_is_closed_too() {
+    let (far, near) = duplex(64);
+    let mut wire = over(far, Holding { io: near, held: Vec::new() });
+    wire.far.write_all(REQUEST).await.unwrap();
+    let started = Instant::now();
+    wire.task.await.unwrap();
+    assert!(is_about(started.elapsed(), times().send), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_was_answered_at_once_is_idle_and_not_silent() {
     let mut wire = both(64 * 1024);
     for _ in 0..3 {
@@ -183,4 +244,25 @@ async fn a_bad_request_behind_an_answer_is_told_what_is_wrong() {
     let (said, _) = wire.ends().await;
     assert_eq!(who(said.as_bytes()), ["by the stack"], "{said}");
     assert!(said.contains("HTTP/1.1 400 "), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_http_2_what_has_no_body_is_answered_at_once_and_the_stack_answers_what_is_not() {
+    let Wire { far, task: _task, state: _state } = both(64 * 1024);
+    let handshake = hyper::client::conn::http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(far));
+    let (mut sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    for (path, body, wanted) in [
+        ("/", "", "at once"),
+        ("/", "body", "by the stack"),
+        ("/not-here", "", "by the stack"),
+        ("/panics", "", "by the stack"),
+        ("/", "", "at once"),
+    ] {
+        let request = Request::builder().uri(format!("http://a{path}")).body(Full::<Bytes>::from(body)).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.headers()["said"], wanted, "{path} {body}");
+        let length = if wanted == "at once" { 1000 } else { 0 };
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), length);
+    }
 }
