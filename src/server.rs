@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
-pub use fast_path::{FastPath, PlainHead, WithoutFastPath};
+pub use fast_path::{FastPath, PlainHead, TAIL, WithoutFastPath};
 pub use framing::{Broken, Framing};
 pub use limits::{HeadLimits, Limits, Times};
 pub use listener::{Address, InvalidAddress, Listener};

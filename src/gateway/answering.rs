@@ -15,6 +15,7 @@ use super::served::Served;
 use crate::lookup::{Answer, CACHE_STATUS, PollAfter, Told, X_REQUEST_ID};
 use crate::monime::Verdict;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
+use crate::server::TAIL;
 use crate::telemetry::Outcome;
 
 /// Seconds after which a pending session should be asked for again. Not `Retry-After`: SDKs sleep on that one.
@@ -22,8 +23,6 @@ const POLL_AFTER: HeaderName = HeaderName::from_static("monigate-poll-after");
 
 /// How `Cache-Status` (RFC 9211) begins of an answer from memory; how long it lasts follows.
 const FROM_MEMORY: &[u8] = b"monigate; hit; ttl=";
-/// Room for what others write behind a head: a date, and its end.
-const BEHIND: usize = 64;
 
 /// A fresh answer from memory.
 pub(super) fn hit(answer: &Answer, request: &HeaderMap, now: Instant) -> Served {
@@ -58,7 +57,7 @@ pub(super) fn write_hit(answer: &Answer, request_id: &[u8], now: Instant, out: &
         request_id,
         b"\r\n",
     ];
-    out.reserve_exact(head.iter().map(|part| part.len()).sum::<usize>() + BEHIND + answer.body().len());
+    out.reserve_exact(head.iter().map(|part| part.len()).sum::<usize>() + TAIL + answer.body().len());
     head.iter().for_each(|part| out.extend_from_slice(part));
 }
 
@@ -73,8 +72,7 @@ pub(super) fn told(told: &Told, request: &HeaderMap, poll_after: impl FnOnce() -
     if told.outcome == Outcome::Stale {
         say_from_memory(headers, &told.answer, now, b"; detail=stale");
     } else {
-        headers.remove(AGE);
-        overwrite(headers, CACHE_STATUS, HeaderValue::from_static(forwarded(told)));
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(forwarded(told)));
     }
     if told.answer.verdict() == Verdict::Pending {
         headers.insert(POLL_AFTER, HeaderValue::from(poll_after().0));
@@ -122,18 +120,10 @@ fn number(number: u64) -> HeaderValue {
     HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or(HeaderValue::from_static("0"))
 }
 
-/// Puts a value in the place of the one that is there. `insert` would make room for another first, and all of the map anew.
-pub(super) fn overwrite(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    match headers.get_mut(&name) {
-        Some(held) => *held = value,
-        None => drop(headers.insert(name, value)),
-    }
-}
-
 /// How old an answer from memory is, how long it lasts, and what else there is to say of it.
 fn say_from_memory(headers: &mut HeaderMap, answer: &Answer, now: Instant, detail: &[u8]) {
-    overwrite(headers, AGE, number(answer.age(now)));
-    overwrite(headers, CACHE_STATUS, from_memory(answer.ttl(now), detail));
+    headers.insert(AGE, number(answer.age(now)));
+    headers.insert(CACHE_STATUS, from_memory(answer.ttl(now), detail));
 }
 
 /// `Cache-Status` of an answer from memory.

@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::Terms;
-use super::answering::overwrite;
 use super::arrival::{Arrival, RequestId};
 use super::body::Body;
 use super::route;
@@ -153,7 +152,7 @@ impl Measurement {
     pub(super) fn answered(&mut self, served: Served) -> Response<Body> {
         let Served { mut response, outcome, operation, failure } = served;
         self.count(operation, response.status(), outcome, failure.as_ref());
-        overwrite(response.headers_mut(), X_REQUEST_ID, self.id.header());
+        response.headers_mut().insert(X_REQUEST_ID, self.id.header());
         if !self.http1 {
             // HTTP/2 has no such header; its streams end without it.
             response.headers_mut().remove(CONNECTION);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Uri, Version as HttpVersion};
+use http::{HeaderMap, Method, Request, Version as HttpVersion};
 use http_body::Body;
 
 use super::Terms;
@@ -148,7 +148,7 @@ impl<'a> Rights<'a> {
 /// Reads a request.
 pub(super) fn read<'a, B: Body>(arrival: &'a Arrival<B>, terms: &'a Terms) -> Result<Asked<'a>, Refusal> {
     let request = &arrival.request;
-    within_limits(request.uri(), request.headers(), terms.head)?;
+    within_limits(request, terms.head)?;
     let caller = arrival.caller.as_ref().map_err(|why| *why)?.as_ref();
     if let Some(caller) = caller {
         caller.admit(arrival.came_at).map_err(Refused::RateLimited)?;
@@ -228,11 +228,12 @@ fn refusal<B>(why: Refused, operation: &'static str, request: &Request<B>, terms
 }
 
 /// Whether the head is no larger than it may be, as names and values: how it was written is for whoever read it.
-fn within_limits(uri: &Uri, headers: &HeaderMap, most: HeadLimits) -> Result<(), Refused> {
-    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+fn within_limits<B>(request: &Request<B>, most: HeadLimits) -> Result<(), Refused> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > most.target {
         return Err(Refused::TargetTooLong);
     }
+    let headers = request.headers();
     let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if headers.len() > most.fields || head > most.size {
         return Err(Refused::HeadTooLarge);

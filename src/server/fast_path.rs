@@ -57,6 +57,9 @@ pub struct PlainHead<'a> {
 /// The length of a date in the one form that may be sent (RFC 9110, 5.6.7).
 const DATE_LENGTH: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
 
+/// How many bytes are put behind a head that was written here: a date, and the end.
+pub const TAIL: usize = b"date: \r\n\r\n".len() + DATE_LENGTH;
+
 thread_local! {
     /// The date as it is sent, and until when it is that one.
     static LAST_DATE: Cell<Option<(Instant, [u8; DATE_LENGTH])>> = const { Cell::new(None) };
@@ -98,7 +101,7 @@ pub(super) fn answer(service: &impl FastPath, bytes: &[u8]) -> Option<Vec<u8>> {
     let (mut answer, came_at) = (Vec::new(), Instant::now());
     // What panics here is asked of the service, where a panic is an answer.
     let body = catch_unwind(AssertUnwindSafe(|| service.answer(head, came_at, &mut answer))).ok()??;
-    answer.reserve_exact(b"date: \r\n\r\n".len() + DATE_LENGTH + body.len());
+    answer.reserve_exact(TAIL + body.len());
     answer.extend_from_slice(b"date: ");
     answer.extend_from_slice(&date(came_at));
     answer.extend_from_slice(b"\r\n\r\n");
