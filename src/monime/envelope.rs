@@ -8,6 +8,8 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::json;
+
 /// An error as Monime's clients expect to read it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Envelope<'a> {
@@ -60,10 +62,9 @@ pub fn sentence(error: &impl std::error::Error) -> String {
 /// An edge's HTML, a proxy's own JSON and an answer that claims success are not.
 #[must_use]
 pub fn is_error(body: &[u8]) -> bool {
-    let Ok(object) = super::json::Object::parse(body) else { return false };
-    let success = object.only("success").and_then(super::json::Raw::as_bool);
-    let error = object.only("error").is_some_and(super::json::Raw::is_object);
-    success == Some(false) && error
+    let Ok(object) = json::Object::parse(body, "error") else { return false };
+    let error = object.only("error").and_then(json::Value::as_object);
+    error.is_some() && object.only("success").and_then(json::Value::as_bool) == Some(false)
 }
 
 #[cfg(test)]

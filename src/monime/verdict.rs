@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::envelope;
 use super::id::SessionIdRef;
-use super::json::{Object, Raw};
+use super::json::{Object, Value};
 
 /// What Monime's answer to one lookup means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,18 +134,17 @@ pub fn body_counts(status: StatusCode) -> bool {
 }
 
 fn judge_session(asked: SessionIdRef<'_>, body: &[u8]) -> Result<Verdict, Flaw> {
-    let Ok(answer) = Object::parse(body) else { return not_an_object(body) };
-    // A session that cannot be read could be anybody's: its id could not be compared.
-    let sessions = answer.all("result").filter(|result| result.is_object()).map(Raw::as_object);
-    let sessions: Vec<Object<'_>> = sessions.collect::<Option<_>>().ok_or(Flaw::Unreadable)?;
+    // A session that cannot be read could be anybody's, and makes the whole unreadable: its id could not be compared.
+    let Ok(answer) = Object::parse(body, "result") else { return not_an_object(body) };
     // Any id that differs is somebody else's payment, however unclear the rest may be.
-    let mut ids = sessions.iter().flat_map(|session| session.all("id"));
+    let mut sessions = answer.all("result").filter_map(Value::as_object);
+    let mut ids = sessions.clone().flat_map(|session| session.all("id"));
     if ids.any(|id| id.as_text().as_deref() != Some(asked.as_str())) {
         return Err(Flaw::Mismatch);
     }
-    let success = answer.only("success").and_then(Raw::as_bool);
+    let success = answer.only("success").and_then(Value::as_bool);
     // The only result of all is the session, if it is an object.
-    match (success, answer.only("result"), sessions.first()) {
+    match (success, answer.only("result"), sessions.next()) {
         (Some(true), Some(_), Some(session)) => Ok(judge_status(session)),
         _ => Ok(Verdict::Unknown),
     }
@@ -156,7 +155,7 @@ fn judge_status(session: &Object<'_>) -> Verdict {
     if session.only("id").is_none() || session.all("result").next().is_some() {
         return Verdict::Unknown;
     }
-    match session.only("status").and_then(Raw::as_text).as_deref() {
+    match session.only("status").and_then(Value::as_text).as_deref() {
         Some("completed") => Verdict::Final(Final::Completed),
         Some("cancelled") => Verdict::Final(Final::Cancelled),
         Some("expired") => Verdict::Final(Final::Expired),
@@ -215,6 +214,11 @@ mod tests {
             r#"{"success":true}"#,
             r#"{"success":true,"result":null}"#,
             r#"{"success":true,"result":[]}"#,
+            r#"{"success":true,"result":[{"id":"scs-1","status":"completed"}]}"#,
+            r#"{"success":true,"result":"completed"}"#,
+            r#"{"success":true,"result":true}"#,
+            r#"{"success":true,"result":-7}"#,
+            r#"{"success":true,"result":7.5}"#,
             r#"{"success":true,"result":{}}"#,
             r#"{"success":true,"result":{"status":"completed"}}"#,
             r#"{"success":true,"result":{"id":"scs-1"}}"#,
@@ -280,6 +284,7 @@ mod tests {
             assert_eq!(verdict(200, body), Err(Flaw::Unreadable), "{body}");
         }
         for unreadable in [
+            r#"{"success":true,"result":1e999}"#,
             r#"{"\ud800":1,"success":true,"result":{"id":"scs-2","status":"completed"}}"#,
             r#"{"success":true,"result":{"\ud800":1,"id":"scs-2","status":"completed"}}"#,
             r#"{"success":true,"result":{"\ud800":1,"id":"scs-1","status":"completed"}}"#,
