@@ -24,6 +24,7 @@ pub use file::{FileError, Unusable, read as read_file};
 pub use keyring::{Health, Keyring, Source};
 pub use proxy::{InvalidCredentials, ProxyCredentials};
 pub use reflection::REACH;
+use reflection::Spellings;
 
 /// The longest token that is accepted. Monime's are well below 100 characters; a header field of this size still
 /// passes every server.
@@ -36,7 +37,10 @@ pub const GATEWAY_KEY_PREFIX: &str = "mgk_";
 const PREFIXES: [&[u8]; 2] = [b"mon_", GATEWAY_KEY_PREFIX.as_bytes()];
 
 /// A token. It is wiped from memory when dropped.
-pub struct Secret(SecretString);
+pub struct Secret {
+    token: SecretString,
+    spellings: Spellings,
+}
 
 /// Why a text is no token. Never carries the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +92,9 @@ impl Secret {
             return Err(InvalidSecret::Quoted);
         }
         match std::str::from_utf8(token) {
-            Ok(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(SecretString::from(token))),
+            Ok(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Ok(Self { token: SecretString::from(token), spellings: Spellings::of(token.as_bytes()) })
+            }
             _ => Err(InvalidSecret::Character),
         }
     }
@@ -96,9 +102,9 @@ impl Secret {
     /// The value of the `Authorization` header, marked sensitive: this is the only exit.
     #[must_use]
     pub fn bearer(&self) -> HeaderValue {
-        let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + self.0.expose_secret().len()));
+        let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + self.token.expose_secret().len()));
         text.extend_from_slice(b"Bearer ");
-        text.extend_from_slice(self.0.expose_secret().as_bytes());
+        text.extend_from_slice(self.token.expose_secret().as_bytes());
         // `parse` let only visible ASCII in. If that ever failed, no credential would travel: Monime answers 401.
         let mut value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
@@ -108,12 +114,12 @@ impl Secret {
     /// What the token is for.
     #[must_use]
     pub fn kind(&self) -> TokenKind {
-        TokenKind::of(self.0.expose_secret())
+        TokenKind::of(self.token.expose_secret())
     }
 
     /// Whether both are the same token, found out in a time that tells nothing of where they differ.
     fn is_same_as(&self, other: &Self) -> bool {
-        verify_slices_are_equal(self.0.expose_secret().as_bytes(), other.0.expose_secret().as_bytes()).is_ok()
+        verify_slices_are_equal(self.token.expose_secret().as_bytes(), other.token.expose_secret().as_bytes()).is_ok()
     }
 
     /// Whether `bytes` holds 12 consecutive bytes of the token (all of one that has 8 to 11; a shorter one is
@@ -121,13 +127,7 @@ impl Secret {
     /// text around them.
     #[must_use]
     pub fn is_reflected_in(&self, bytes: &[u8]) -> bool {
-        self.is_reflected_in_any([bytes])
-    }
-
-    /// The same of several texts that belong together: what there is to prepare is prepared once.
-    #[must_use]
-    pub fn is_reflected_in_any<'a>(&self, texts: impl IntoIterator<Item = &'a [u8]>) -> bool {
-        reflection::is_reflected(self.0.expose_secret().as_bytes(), texts)
+        self.spellings.are_in(bytes)
     }
 }
 

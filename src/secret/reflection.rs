@@ -1,11 +1,12 @@
 //! Whether an answer holds a piece of the token, so that it is neither kept nor passed on.
 //!
-//! Refuses to build an index of the secret that would outlive the question. Every run of [`RUN`] bytes of an answer covers
-//! one whole piece of [`PIECE`] bytes that starts at a multiple of [`PIECE`]: so only those pieces of an answer are looked
-//! up among all pieces of what the token can be spelled as, and only where one is found are its neighbours compared. The
-//! time is linear in the answer, whatever it holds; a token that repeats itself makes it slower, in proportion to its length.
+//! Owns what the token can be spelled as, found once for a token, living as long as the token and wiped with it. Every run
+//! of [`RUN`] bytes of an answer covers one whole piece of [`PIECE`] bytes that starts at a multiple of [`PIECE`]: so only
+//! those pieces of an answer are looked up among all pieces of the spellings, and only where one is found are its
+//! neighbours compared. The time is linear in the answer, whatever it holds; a token that repeats itself makes it slower, in
+//! proportion to its length. Refuses to say where, or what.
 
-use memchr::memmem::Finder;
+use memchr::{memchr, memmem};
 use zeroize::{Zeroize, Zeroizing};
 
 /// This many consecutive bytes of the token, or characters of its Base64, do not occur by chance.
@@ -21,12 +22,13 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// How many lists the pieces are spread over: with a token of Monime's, most of them are empty.
 const LISTS: usize = 512;
 
-/// All pieces of some spellings, in lists of those with the same number. Borrows the secret; which pieces share a list is wiped
-/// in the end. Small, to leave the L1 cache to others.
-struct Pieces<'a> {
-    spellings: Vec<&'a [u8]>,
-    /// Where each list begins: the index of a piece, counted from 1; 0 where it is empty.
-    lists: [u32; LISTS],
+/// What a token can be spelled as: raw or as Base64.
+pub(super) struct Spellings {
+    texts: Vec<Zeroizing<Vec<u8>>>,
+    /// Where each list of pieces begins: the index of one, counted from 1; 0 where it is empty. Small, to leave the L1 cache
+    /// to others.
+    lists: Box<[u32; LISTS]>,
+    /// All pieces of the texts that are long enough, in lists of those with the same number.
     pieces: Vec<Piece>,
 }
 
@@ -36,24 +38,6 @@ struct Piece {
     at: u32,
     /// The next one in its list, counted from 1; 0 for the last.
     next: u32,
-}
-
-/// Whether any of these answers holds [`RUN`] consecutive bytes of `token`, or all of one that has from [`SHORTEST`] to
-/// [`RUN`], raw or as Base64.
-pub(super) fn is_reflected<'a>(token: &[u8], answers: impl IntoIterator<Item = &'a [u8]>) -> bool {
-    if token.len() < SHORTEST {
-        return false;
-    }
-    let encoded = encoded(token);
-    let spellings = || std::iter::once(token).chain(encoded.iter().map(|text| text.as_slice()));
-    // No run fits into these, so they are looked for as a whole.
-    let short = || spellings().filter(|spelling| !spelling.is_empty() && spelling.len() < RUN);
-    let pieces = Pieces::of(spellings().filter(|spelling| spelling.len() >= RUN));
-    let holds = |bytes: &[u8]| {
-        pieces.have_a_run_in(bytes) || short().any(|spelling| Finder::new(spelling).find(bytes).is_some())
-    };
-    // Behind escapes as well, however it is spelled.
-    answers.into_iter().any(|bytes| holds(bytes) || unescaped(bytes).is_some_and(|bytes| holds(&bytes)))
 }
 
 /// What Base64 makes of the token, in the texts that it may stand in. It works in groups of three bytes. In a longer text
@@ -68,7 +52,9 @@ fn encoded(token: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
 
 /// The same bytes with JSON's escapes for ASCII undone, if there are any: whoever reads the answer undoes them too.
 fn unescaped(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let escape = Finder::new(b"\\u00");
+    // Most texts have no escape of any kind, which is found out fastest.
+    memchr(b'\\', bytes)?;
+    let escape = memmem::Finder::new(b"\\u00");
     escape.find(bytes)?;
     let mut plain = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut rest = bytes;
@@ -94,21 +80,25 @@ fn short_bearer(token: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(encoded.get(8..).unwrap_or_default().to_vec())
 }
 
-// === impl Pieces ===
+// === impl Spellings ===
 
-impl Drop for Pieces<'_> {
+impl Drop for Spellings {
     fn drop(&mut self) {
         self.lists.zeroize();
         self.pieces.iter_mut().for_each(|piece| piece.next.zeroize());
     }
 }
 
-impl<'a> Pieces<'a> {
-    fn of(spellings: impl Iterator<Item = &'a [u8]>) -> Self {
-        let spellings: Vec<&[u8]> = spellings.collect();
-        let mut lists = [0; LISTS];
-        let mut pieces = Vec::with_capacity(spellings.iter().map(|spelling| spelling.len()).sum());
-        for (spelling, text) in (0..).zip(&spellings) {
+impl Spellings {
+    /// Those of `token`; none if it is shorter than [`SHORTEST`].
+    pub(super) fn of(token: &[u8]) -> Self {
+        let token = Some(token).filter(|token| token.len() >= SHORTEST);
+        let all = |token: &[u8]| std::iter::once(Zeroizing::new(token.to_vec())).chain(encoded(token));
+        let texts: Vec<_> = token.into_iter().flat_map(all).filter(|text| !text.is_empty()).collect();
+        let mut lists = Box::new([0; LISTS]);
+        // Never moved while it grows: what was left behind would not be wiped.
+        let mut pieces = Vec::with_capacity(texts.iter().map(|text| text.len()).sum());
+        for (spelling, text) in (0..).zip(&texts).filter(|(_, text)| text.len() >= RUN) {
             for (at, piece) in (0..).zip(text.array_windows()) {
                 if let Some(list) = lists.get_mut(number(piece)) {
                     pieces.push(Piece { spelling, at, next: *list });
@@ -117,7 +107,19 @@ impl<'a> Pieces<'a> {
                 }
             }
         }
-        Self { spellings, lists, pieces }
+        Self { texts, lists, pieces }
+    }
+
+    /// Whether `bytes` holds [`RUN`] consecutive bytes of one, or all of one that is shorter.
+    pub(super) fn are_in(&self, bytes: &[u8]) -> bool {
+        // Behind escapes as well, however it is spelled.
+        self.stand_in(bytes) || unescaped(bytes).is_some_and(|bytes| self.stand_in(&bytes))
+    }
+
+    fn stand_in(&self, bytes: &[u8]) -> bool {
+        // No run fits into these, so they are looked for as a whole.
+        let mut short = self.texts.iter().filter(|text| text.len() < RUN);
+        self.have_a_run_in(bytes) || short.any(|text| memmem::find(bytes, text).is_some())
     }
 
     /// Whether `bytes` holds [`RUN`] consecutive bytes of one of the spellings.
@@ -138,7 +140,7 @@ impl<'a> Pieces<'a> {
 
     /// Whether what stands here in `bytes` is this piece, with enough of its neighbours.
     fn is_in_a_run(&self, piece: &Piece, bytes: &[u8], at: usize) -> bool {
-        let spelling = self.spellings.get(piece.spelling as usize);
+        let spelling = self.texts.get(piece.spelling as usize);
         let around = spelling.and_then(|spelling| spelling.split_at_checked(piece.at as usize));
         let (Some((before, after)), Some((left, right))) = (around, bytes.split_at_checked(at)) else { return false };
         let ahead = common(after.iter(), right.iter());

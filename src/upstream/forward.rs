@@ -153,7 +153,7 @@ where
         return Err(Unreadable::TooLarge.into());
     }
     head.headers = kept(&head.headers);
-    if token.is_reflected_in_any(head.headers.values().map(HeaderValue::as_bytes)) {
+    if head.headers.values().any(|value| token.is_reflected_in(value.as_bytes())) {
         return Err(Unreadable::Reflects.into());
     }
     Ok(Response::from_parts(head, Passing::new(body, token, MAX_BODY, (deadline, bound)).boxed_unsync()))

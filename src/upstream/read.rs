@@ -96,8 +96,8 @@ where
                 return Err(Failure::Internal("an answer to a request without a token".into()));
             };
             let reply = read(response).await?;
-            let values = reply.headers.values().map(HeaderValue::as_bytes);
-            if token.is_reflected_in_any(values.chain([&*reply.body])) {
+            let in_its_head = reply.headers.values().any(|value| token.is_reflected_in(value.as_bytes()));
+            if in_its_head || token.is_reflected_in(&reply.body) {
                 return Err(Unreadable::Reflects.into());
             }
             Ok(reply)
