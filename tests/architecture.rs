@@ -111,7 +111,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["secret", "lookup", "caller", "sandbox"]),
     ("equivalent", &["monime"]),
     ("fastrand", &["server", "upstream", "lookup", "gateway", "sandbox"]),
-    ("foldhash", &["lookup", "caller"]),
+    ("foldhash", &["lookup", "caller", "upstream"]),
+    ("hex", &["lookup", "caller", "gateway", "sandbox"]),
     // Service-account tokens.
     ("jsonwebtoken", &["caller"]),
     ("moka", &["lookup"]),

@@ -42,26 +42,15 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if pairs.len() != SHA256_OUTPUT_LEN || !rest.is_empty() {
-            return Err(InvalidDigest);
-        }
         let mut bytes = [0; SHA256_OUTPUT_LEN];
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = (digit(*high)? << 4) | digit(*low)?;
-        }
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidDigest)?;
         Ok(Self(bytes))
     }
 }
 
-fn digit(character: u8) -> Result<u8, InvalidDigest> {
-    let value = char::from(character).to_digit(16).ok_or(InvalidDigest)?;
-    u8::try_from(value).map_err(|_| InvalidDigest)
-}
-
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 

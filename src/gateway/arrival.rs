@@ -68,9 +68,10 @@ impl RequestId {
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let is_key = |id: &[u8]| std::str::from_utf8(id).is_ok_and(is_misplaced);
         let usable = |id: &&[u8]| (1..=Self::MAX).contains(&id.len()) && id.iter().all(allowed) && !is_key(id);
-        let drawn = fastrand::u64(..).to_be_bytes().map(hex);
-        let text = named.filter(usable);
-        let text = text.unwrap_or(drawn.as_flattened());
+        let mut drawn = [0; 16];
+        // Two digits a byte: they fit.
+        let _ = hex::encode_to_slice(fastrand::u64(..).to_be_bytes(), &mut drawn);
+        let text = named.filter(usable).unwrap_or(&drawn);
         for (to, from) in id.text.iter_mut().zip(text) {
             *to = *from;
         }
@@ -94,9 +95,4 @@ impl RequestId {
     pub(super) fn header(&self) -> HeaderValue {
         HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static("-"))
     }
-}
-
-/// The two digits of a byte.
-fn hex(byte: u8) -> [u8; 2] {
-    [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 })
 }

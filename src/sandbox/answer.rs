@@ -121,8 +121,7 @@ pub(super) fn throttled(scope: Scope, retry_after: u64) -> Answer {
 
 /// The SHA-256 of a request's body in hexadecimal: what Monime's checksum covers is not documented.
 pub(super) fn checksum(body: &[u8]) -> String {
-    let nibbles = digest(&SHA256, body).as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]).collect::<Vec<u8>>();
-    nibbles.into_iter().filter_map(|nibble| char::from_digit(u32::from(nibble), 16)).collect()
+    hex::encode(digest(&SHA256, body))
 }
 
 /// Says on `response` who answered, and what Monime would say about the request.

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use super::window::{Kind, Window};
@@ -41,12 +42,12 @@ pub(super) enum Place {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Windows(pub(super) HashMap<Place, Window>);
+pub(super) struct Windows(pub(super) HashMap<Place, Window, RandomState>);
 
 /// The moments of the last of each kind in line. Those with the same places have their turns in their order, so a
 /// search need not begin before; without it a line would be searched anew for everyone in it.
 #[derive(Debug, Default)]
-pub(super) struct Floors(HashMap<Arc<[Place; 3]>, Instant>);
+pub(super) struct Floors(HashMap<Arc<[Place; 3]>, Instant, RandomState>);
 
 // === impl Scope ===
 

@@ -95,6 +95,9 @@ impl Window {
 
     /// The earliest moment from `at` on that, marked, leaves at most `most` marks in any half-open interval of `width`.
     fn clear(&self, most: usize, width: Duration, mut at: Instant) -> Instant {
+        if self.is_clear_behind_all(most, width, at) {
+            return at;
+        }
         let start = self.marks.partition_point(|mark| mark.at + width <= at);
         let firsts = self.marks.range(start..);
         let lasts = self.marks.range((start + most - 1).min(self.marks.len())..);
@@ -111,9 +114,20 @@ impl Window {
         at
     }
 
+    /// Whether `at` comes after every mark and is clear: only the last of them can be within a width of it then, so that one
+    /// look is enough, however many there are. What it usually is while nobody waits.
+    fn is_clear_behind_all(&self, most: usize, width: Duration, at: Instant) -> bool {
+        let is_last = self.marks.back().is_none_or(|last| last.at <= at);
+        let first = self.marks.len().checked_sub(most).and_then(|index| self.marks.get(index));
+        is_last && first.is_none_or(|first| first.at + width <= at)
+    }
+
     /// Marks this moment.
     pub(super) fn mark(&mut self, at: Instant, kind: Kind) {
-        let index = self.marks.partition_point(|mark| mark.at <= at);
+        let index = match self.marks.back() {
+            Some(last) if last.at > at => self.marks.partition_point(|mark| mark.at <= at),
+            Some(_) | None => self.marks.len(),
+        };
         self.marks.insert(index, Mark { at, kind });
         self.sent += usize::from(kind == Kind::Sent);
     }
