@@ -36,10 +36,9 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 pub use admission::{Gate, Quota};
 pub use asking::Waiting;
-pub use client::{Client, NoClient, Wire};
+pub use client::{Client, Leased, NoClient, Wire};
 pub use failure::{Bound, Failure, Unreachable, Unreadable};
 pub use forward::{Forward, Forwarded, Forwards};
-pub use framing::Complete;
 pub use interest::Interest;
 pub use line::Line;
 pub use origin::{InvalidOrigin, Origin, Timeouts};

@@ -16,7 +16,7 @@ use super::failure::Unreadable;
 
 /// A body that fails where it ends before its end.
 #[derive(Debug)]
-pub struct Complete<B> {
+pub(super) struct Complete<B> {
     inner: B,
     /// Whether its end is a sign of its own, as in HTTP/2.
     marked: bool,

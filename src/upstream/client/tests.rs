@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::sandbox::tls::make_ca;
-use crate::upstream::Unreachable;
+use crate::upstream::{Bound, Unreachable, Unreadable};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -31,7 +31,7 @@ async fn ask(client: &Client) -> Result<Bytes, Failure> {
 }
 
 /// Asks, and reads no body yet.
-async fn head(client: &Client) -> Result<Response<Complete<Incoming>>, Failure> {
+async fn head(client: &Client) -> Result<Response<Leased>, Failure> {
     let Origin { scheme, authority } = &client.wire().origin;
     let request = Request::get(format!("{scheme}://{authority}/")).body(Full::default()).unwrap();
     client.clone().oneshot(request).await
@@ -223,7 +223,9 @@ async fn a_connection_is_used_again_until_it_is_old_and_then_closed_however_busy
     };
     let (mut socket, ()) = tokio::join!(served, asked);
     // As if five minutes had passed.
-    client.pools.current.lock().unwrap().1 -= Duration::from_secs(300);
+    for idle in &mut client.pool.open.lock().unwrap().idle {
+        idle.connection.born -= Duration::from_secs(300);
+    }
     let served = async { answers(&mut listener.accept().await.unwrap().0).await };
     let closed = async { assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "the old one is closed") };
     let (answer, (), ()) = tokio::join!(ask(&client), served, closed);
@@ -247,4 +249,78 @@ async fn what_is_under_way_over_an_old_connection_is_finished_there() {
     socket.write_all(&ANSWER[ANSWER.len() - 1..]).await.unwrap();
     assert_eq!(old.unwrap().into_body().collect().await.unwrap().to_bytes(), "{}");
     assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "and closed then");
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_when_its_answer_has_ended_with_a_body_or_without() {
+    let (wire, listener) = wire().await;
+    let client = Client::new(&wire).unwrap();
+    let answers = [
+        &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        ANSWER,
+    ];
+    let served = async {
+        let mut socket = listener.accept().await.unwrap().0;
+        for answer in answers {
+            heard(&mut socket).await;
+            socket.write_all(answer).await.unwrap();
+        }
+    };
+    let asked = async {
+        // Those without a body are not read to find their end, and dropped at once.
+        assert_eq!(ask(&client).await.unwrap(), "{}");
+        drop(head(&client).await.unwrap());
+        drop(head(&client).await.unwrap());
+        assert_eq!(ask(&client).await.unwrap(), "{}");
+    };
+    tokio::join!(served, asked);
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_with_the_body_that_nobody_reads_to_its_end() {
+    let (wire, listener) = wire().await;
+    let client = Client::new(&wire).unwrap();
+    let begun = async {
+        let mut socket = listener.accept().await.unwrap().0;
+        heard(&mut socket).await;
+        socket.write_all(&ANSWER[..ANSWER.len() - 1]).await.unwrap();
+        socket
+    };
+    let (unread, mut socket) = tokio::join!(head(&client), begun);
+    drop(unread.unwrap());
+    assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
+    let served = async { answers(&mut listener.accept().await.unwrap().0).await };
+    assert_eq!(tokio::join!(ask(&client), served).0.unwrap(), "{}");
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_says_that_it_is_the_last_is_not_used_again() {
+    let (wire, listener) = wire().await;
+    let client = Client::new(&wire).unwrap();
+    for _ in 0..2 {
+        let served = async {
+            let mut socket = listener.accept().await.unwrap().0;
+            heard(&mut socket).await;
+            socket.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+            socket
+        };
+        let (answer, mut socket) = tokio::join!(ask(&client), served);
+        assert_eq!(answer.unwrap(), "{}");
+        assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_waits_for_any_more_takes_its_connection_with_it() {
+    let (client, mut socket, listener) = kept_alive().await;
+    tokio::select! {
+        biased;
+        _ = ask(&client) => panic!("nobody answered"),
+        () = heard(&mut socket) => {}
+    }
+    assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
+    let served = async { answers(&mut listener.accept().await.unwrap().0).await };
+    assert_eq!(tokio::join!(ask(&client), served).0.unwrap(), "{}");
 }
