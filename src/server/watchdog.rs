@@ -118,8 +118,11 @@ impl Watchdog {
                 let now = Instant::now();
                 match self.judge(now) {
                     Err(event) => return Poll::Ready(event),
-                    // One that fires too soon is set anew then.
-                    Ok(next) if next < timer.deadline() || timer.deadline() <= now => timer.as_mut().reset(next),
+                    // One that fires too soon is set anew then; but for the first look, which would wake every one of a crowd
+                    // that came together once for nothing.
+                    Ok(next) if next < timer.deadline() || timer.deadline() <= now.max(self.first_look()) => {
+                        timer.as_mut().reset(next);
+                    }
                     Ok(_) => {}
                 }
             }

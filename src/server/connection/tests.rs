@@ -118,6 +118,30 @@ async fn who_asks_nothing_is_left_alone_for_the_time_of_a_head_and_then_closed_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_has_asked_costs_nothing_until_its_idle_time_is_over() {
+    let (far, near) = duplex(64 * 1024);
+    let answer = || Response::new(Full::new(Bytes::from_static(b"answer")));
+    let (state, connection) = connection(service_fn(move |_: Request<Upload>| ready(Ok(answer()))), None);
+    let polled = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&polled);
+    let task = tokio::spawn(async move {
+        let mut run = pin!(connection.run(near, seat()));
+        poll_fn(|cx| {
+            counted.fetch_add(1, Relaxed);
+            run.as_mut().poll(cx)
+        })
+        .await;
+    });
+    let mut wire = Wire { far, task, state };
+    wire.ask().await;
+    sleep(TICK).await;
+    let polls = polled.load(Relaxed);
+    sleep(times().idle - 2 * TICK).await;
+    assert_eq!(polled.load(Relaxed), polls, "it was woken for nothing");
+    assert!(wire.closes_after().await <= 2 * TICK);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_head_that_never_ends_is_told_so_and_closed() {
     for asked_before in [false, true] {
         let mut wire = wire(Duration::ZERO);
