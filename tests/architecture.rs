@@ -131,7 +131,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("httpdate", &["upstream", "server"]),
     ("humantime", &["config", "sandbox", "cli"]),
-    ("itoa", &["gateway"]),
+    ("itoa", &["gateway", "lookup"]),
     // The process's own limits.
     ("rustix", &["cli"]),
     ("schemars", &["config"]),

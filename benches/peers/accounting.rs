@@ -31,19 +31,18 @@ impl Spent {
         Self(threads.collect())
     }
 
-    /// Microseconds since `earlier`. A thread that has ended since then is missing, which is an error unless it was some
-    /// helper that never did much, such as nginx's cache loader.
-    pub(crate) fn since(&self, earlier: &Self) -> io::Result<f64> {
+    /// Microseconds since `earlier`. None if a thread has ended since then, for its time is lost; unless it never did much.
+    pub(crate) fn since(&self, earlier: &Self) -> io::Result<Option<f64>> {
         if self.0.is_empty() {
             return Err(io::Error::other("no schedstat: this kernel does not say what a thread cost"));
         }
         let gone = earlier.0.iter().filter(|(thread, spent)| **spent > HELPER && !self.0.contains_key(*thread));
         if gone.count() > 0 {
-            return Err(io::Error::other("a thread of the server ended during the round, and its time is lost"));
+            return Ok(None);
         }
         let spent = |(thread, spent): (&_, &u64)| spent.saturating_sub(earlier.0.get(thread).copied().unwrap_or(0));
         let nanoseconds: u64 = self.0.iter().map(spent).sum();
-        Ok(std::time::Duration::from_nanos(nanoseconds).as_secs_f64() * 1e6)
+        Ok(Some(std::time::Duration::from_nanos(nanoseconds).as_secs_f64() * 1e6))
     }
 }
 

@@ -63,7 +63,7 @@ impl Answer {
                 let (ttl, stale) = lifetimes.of(verdict);
                 let fresh_until = asked_at + ttl;
                 let stale_until = fresh_until + stale;
-                let head = head::write(status, &template(status, protocol, headers, &body)).into();
+                let head = head(status, protocol, &headers, &body);
                 Ok(Self { status, verdict, head, body, asked_at, fresh_until, stale_until })
             }
             Err(flaw) => Err((flaw, Diagnostics::of(headers))),
@@ -151,25 +151,26 @@ impl Diagnostics {
     }
 }
 
-fn template(status: StatusCode, protocol: Version, mut kept: HeaderMap, body: &Bytes) -> HeaderMap {
+/// The head of an answer to a lookup, as it is kept.
+fn head(status: StatusCode, protocol: Version, kept: &HeaderMap, body: &Bytes) -> Bytes {
     let ok = status == StatusCode::OK;
-    let mut headers = HeaderMap::with_capacity(12);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(if ok { "private, no-cache" } else { "no-store" }));
-    headers.insert(VIA, HeaderValue::from_static(via(protocol)));
-    if ok && let Ok(etag) = HeaderValue::from_maybe_shared(etag(body)) {
-        headers.insert(ETAG, etag);
-    }
     // The body was read as JSON, and is called nothing else.
-    if kept.get(CONTENT_TYPE).is_some_and(|content_type| !monime::is_json(content_type.as_bytes())) {
-        kept.remove(CONTENT_TYPE);
-    }
-    headers.extend(kept);
-    // They belong to a 429 or a 503, which is never told as an answer: SDKs sleep on `Retry-After` wherever they see it.
-    headers.remove(RETRY_AFTER);
-    headers.remove(RATE_LIMIT);
-    headers
+    let content_type = kept.get(CONTENT_TYPE).map(HeaderValue::as_bytes).filter(|value| monime::is_json(value));
+    let mut length = itoa::Buffer::new();
+    let etag = ok.then(|| etag(body));
+    let ours = [
+        (&CONTENT_TYPE, content_type.or(Some(b"application/json"))),
+        (&CONTENT_LENGTH, Some(length.format(body.len()).as_bytes())),
+        (&CACHE_CONTROL, Some(if ok { b"private, no-cache" } else { b"no-store" })),
+        (&VIA, Some(via(protocol).as_bytes())),
+        (&ETAG, etag.as_deref().map(str::as_bytes)),
+    ];
+    let ours = ours.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    // The last two belong to a 429 or a 503, which is never told as an answer: SDKs sleep on `Retry-After` wherever they see
+    // it.
+    let is_told = |name: &HeaderName| ![CONTENT_TYPE, RETRY_AFTER, RATE_LIMIT].contains(name);
+    let theirs = kept.iter().filter(|(name, _)| is_told(name)).map(|(name, value)| (name, value.as_bytes()));
+    head::write(status, ours.chain(theirs))
 }
 
 /// `Via` (RFC 9110, 7.6.3) of an answer that came by this protocol.
@@ -182,8 +183,8 @@ pub(crate) fn via(protocol: Version) -> &'static str {
 }
 
 /// The first 128 bits of the body's SHA-256: the same bytes have the same tag in every gateway and after a restart.
-fn etag(body: &[u8]) -> Bytes {
+fn etag(body: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
     let bits = digest.as_ref().first_chunk::<16>().map(hex::encode).unwrap_or_default();
-    ["\"", &bits, "\""].concat().into()
+    ["\"", &bits, "\""].concat()
 }

@@ -208,17 +208,15 @@ fn gunzip(coded: &[u8]) -> Result<Bytes, Unreadable> {
 
 fn kept(headers: &HeaderMap) -> HeaderMap {
     let connections = hop_by_hop(headers);
-    let fields = || {
-        let names = KEPT.iter().filter(|name| !connections.contains(name));
-        names.filter_map(|name| headers.get(name).map(|value| (name, value)))
-    };
+    let names = KEPT.iter().filter(|name| !connections.contains(name));
+    let fields: Vec<_> = names.filter_map(|name| headers.get(name).map(|value| (name, value))).collect();
     // Copied: a value cut out of the read buffer would keep all of it alive for as long as the answer is stored. All into
     // one buffer, for they are kept and told together.
-    let mut copies = BytesMut::with_capacity(fields().map(|(_, value)| value.len()).sum());
-    fields().for_each(|(_, value)| copies.extend_from_slice(value.as_bytes()));
+    let mut copies = BytesMut::with_capacity(fields.iter().map(|(_, value)| value.len()).sum());
+    fields.iter().for_each(|(_, value)| copies.extend_from_slice(value.as_bytes()));
     let mut copies = copies.freeze();
     let mut kept = HeaderMap::with_capacity(USUALLY_KEPT);
-    for (name, value) in fields() {
+    for (name, value) in fields {
         let copy = copies.split_to(value.len().min(copies.len()));
         if let Ok(value) = HeaderValue::from_maybe_shared(copy) {
             kept.insert(name, value);

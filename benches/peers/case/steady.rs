@@ -18,6 +18,8 @@ use crate::wire::{Answer, Connection, path};
 
 /// With less of its core than this a server often sleeps between two requests, and to wake up costs.
 const STARVED: f64 = 0.5;
+/// How often a round is begun in which a thread of the server ends, as nginx's cache loader does a minute after its start.
+const ATTEMPTS: u64 = 3;
 /// Different sessions that are asked for again and again.
 const SESSIONS: u32 = 1000;
 
@@ -138,11 +140,22 @@ impl Steady {
     }
 
     async fn sample(&self, stage: &Stage, running: &Running, round: u32) -> io::Result<Sample> {
-        let walk = self.walk(u64::from(round) + 1);
+        for attempt in 0..ATTEMPTS {
+            // Other sessions each time.
+            let walk = self.walk(1 + attempt + ATTEMPTS * u64::from(round));
+            if let Some(sample) = self.attempt(stage, running, &walk).await? {
+                return Ok(sample);
+            }
+        }
+        Err(lost(running, &io::Error::other("threads of it end in every round, and their time is lost")))
+    }
+
+    /// None if it cannot be said what the server spent.
+    async fn attempt(&self, stage: &Stage, running: &Running, walk: &Walk) -> io::Result<Option<Sample>> {
         let processes = running.server.processes();
         let asked = stage.origin.at_rest().await?;
         let (before, began) = (Spent::by(&processes), Instant::now());
-        let told = self.crowd.ask(stage, &running.target, &walk).await.map_err(|error| lost(running, &error))?;
+        let told = self.crowd.ask(stage, &running.target, walk).await.map_err(|error| lost(running, &error))?;
         let spent = Spent::by(&processes).since(&before).map_err(|error| lost(running, &error))?;
         let elapsed = began.elapsed().as_secs_f64();
         let asked = stage.origin.at_rest().await? - asked;
@@ -151,7 +164,11 @@ impl Steady {
             let why = format!("the origin was asked {calls} times for {} requests", told.requests);
             return Err(lost(running, &io::Error::other(why)));
         }
-        Ok(Sample { cost: spent / told.requests, rate: told.requests / told.seconds, busy: spent / elapsed / 1e6 })
+        Ok(spent.map(|spent| Sample {
+            cost: spent / told.requests,
+            rate: told.requests / told.seconds,
+            busy: spent / elapsed / 1e6,
+        }))
     }
 
     /// Whether the origin was asked as often as it should: so much for each request, and so much oftener than there were
