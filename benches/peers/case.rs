@@ -8,6 +8,8 @@ mod instructions;
 mod latency;
 #[path = "case/memory.rs"]
 mod memory;
+#[path = "case/scale.rs"]
+mod scale;
 #[path = "case/steady.rs"]
 mod steady;
 
@@ -37,6 +39,7 @@ pub(crate) enum Case {
     Pending,
     Cold64,
     Memory,
+    Scale,
     Instructions,
 }
 
@@ -47,6 +50,7 @@ enum How {
     Latency,
     Cold,
     Memory,
+    Scale,
     Instructions,
 }
 
@@ -57,7 +61,7 @@ struct Cast {
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::HitH1,
         Self::HitH2c64x1,
         Self::HitH2c4x16,
@@ -67,6 +71,7 @@ impl Case {
         Self::Pending,
         Self::Cold64,
         Self::Memory,
+        Self::Scale,
         Self::Instructions,
     ];
 
@@ -81,6 +86,7 @@ impl Case {
             Self::Pending => "pending",
             Self::Cold64 => "cold-64",
             Self::Memory => "memory",
+            Self::Scale => "scale",
             Self::Instructions => "instructions",
         }
     }
@@ -91,6 +97,7 @@ impl Case {
             How::Latency => latency::run(self, stage).await,
             How::Cold => cold::run(self, stage).await,
             How::Memory => memory::run(self, stage).await,
+            How::Scale => scale::run(self, stage).await,
             How::Instructions => instructions::run(self, stage).await,
         }
     }
@@ -99,6 +106,7 @@ impl Case {
     pub(crate) fn lacks(self, stage: &Stage) -> Option<String> {
         let tool = match self.how() {
             How::Steady(how) => how.scene.protocol.load(),
+            How::Scale => Tool::Wrk,
             How::Instructions => Tool::Valgrind,
             How::Latency | How::Cold | How::Memory => return None,
         };
@@ -114,6 +122,7 @@ impl Case {
             How::Cold => 120,
             How::Instructions => 300,
             How::Memory => 600,
+            How::Scale => 900 + rounds * 6 * (seconds + 2),
         };
         Duration::from_secs(u64::from(seconds))
     }
@@ -160,6 +169,7 @@ impl Case {
             Self::MissLatency => return How::Latency,
             Self::Cold64 => return How::Cold,
             Self::Memory => return How::Memory,
+            Self::Scale => return How::Scale,
             Self::Instructions => return How::Instructions,
         })
     }

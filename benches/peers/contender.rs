@@ -47,6 +47,10 @@ pub(crate) struct Scene {
     pub(crate) counted: bool,
     /// In how many spaces callers ask in turn. monigate asks Monime so often for each that one is not enough.
     pub(crate) spaces: usize,
+    /// How many callers monigate knows.
+    pub(crate) callers: u32,
+    /// Whether idle connections may stay as long as a bench takes.
+    pub(crate) patient: bool,
 }
 
 /// Where a server finds things.
@@ -70,8 +74,16 @@ pub(crate) struct Running {
 // === impl Scene ===
 
 impl Scene {
-    pub(crate) const H1: Self =
-        Self { protocol: Protocol::H1, tls: false, keeps: true, memory: 64, counted: false, spaces: 1 };
+    pub(crate) const H1: Self = Self {
+        protocol: Protocol::H1,
+        tls: false,
+        keeps: true,
+        memory: 64,
+        counted: false,
+        spaces: 1,
+        callers: 1,
+        patient: false,
+    };
 }
 
 // === impl Room ===

@@ -26,25 +26,32 @@ pub(crate) fn configure(command: &mut Command, stage: &Stage, scene: Scene, room
     };
     let spaces = spaces(scene.spaces, room)?;
     let names: Vec<String> = space_names(scene.spaces).map(|name| format!("\"{name}\"")).collect();
+    let times = if scene.patient { "[limits.timeouts]\nidle = \"1h\"\n" } else { "" };
     let config = format!(
         "[listen]\naddress = \"{address}\"\n{tls}\
          [admin]\naddress = \"{admin}\"\n\
          [monime]\nbase_url = \"http://{origin}\"\ndefault_space = \"{SPACE}\"\nspaces = [{spaces}]\n\
          [cache]\nmax_size = \"{memory}MiB\"\n\
-         [budget]\nendpoint = {BUDGET}\ntoken = {BUDGET}\nspace = {BUDGET}\n\
+         [budget]\nendpoint = {BUDGET}\ntoken = {BUDGET}\nspace = {BUDGET}\n{times}\
          [[callers]]\nname = \"storefront\"\nkeys_sha256 = [\"{digest}\"]\nspaces = [{names}]\n\
-         operations = [\"GetCheckoutSession\"]\n",
+         operations = [\"GetCheckoutSession\"]\n{others}",
         address = room.address,
         admin = free_address()?,
         origin = stage.origin.address,
         memory = scene.memory,
         digest = stage.digest,
         names = names.join(", "),
+        others = (1..scene.callers).map(other_caller).collect::<String>(),
     );
     let file = room.folder.path().join("monigate.toml");
     fs::write(&file, config)?;
     command.arg("run").arg("--config").arg(file).env("MONIGATE__MONIME__TOKEN", DEFAULT_TOKEN);
     Ok(())
+}
+
+/// A caller whose key nobody has.
+fn other_caller(number: u32) -> String {
+    format!("[[callers]]\nname = \"caller-{number}\"\nkeys_sha256 = [\"{number:064x}\"]\nspaces = [\"{SPACE}\"]\n")
 }
 
 /// The spaces after the first, each with a token from a file of its own: limits are Monime's for each token.

@@ -36,6 +36,8 @@ pub(crate) struct Crowd {
 pub(crate) struct Told {
     pub(crate) requests: f64,
     pub(crate) seconds: f64,
+    /// Microseconds that 99 of 100 answers took at most; over HTTP/1.1 alone, zero over HTTP/2.
+    pub(crate) p99: f64,
 }
 
 // === impl Protocol ===
@@ -127,12 +129,12 @@ fn space() -> String {
     format!("monime-space-id: {SPACE}")
 }
 
-/// The script's last line: requests, microseconds, answers that are errors, failures of connections.
+/// The script's last line: requests, microseconds, answers that are errors, failures of connections, the 99th percentile.
 fn read_wrk(said: &str) -> Option<Told> {
     let line = said.lines().find_map(|line| line.strip_prefix("peers: "))?;
     let numbers: Vec<f64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
-    let [requests, microseconds, 0.0, 0.0] = numbers.as_slice() else { return None };
-    Some(Told { requests: *requests, seconds: microseconds / 1e6 })
+    let [requests, microseconds, 0.0, 0.0, p99] = numbers.as_slice() else { return None };
+    Some(Told { requests: *requests, seconds: microseconds / 1e6, p99: *p99 })
 }
 
 /// `finished in 2.00s, …`, `requests: … 0 failed, 0 errored, 0 timeout` and `status codes: 82533 2xx, 0 3xx, …`.
@@ -148,7 +150,7 @@ fn read_h2load(said: &str) -> Option<Told> {
     let others = ["3xx", "4xx", "5xx"].map(|word| before(codes, word));
     let seconds = line("finished in ")?.split(',').next().and_then(seconds)?;
     let clean = failed.iter().chain(&others).all(|number| *number == Some(0.0));
-    clean.then_some(Told { requests: before(requests, "succeeded")?, seconds })
+    clean.then_some(Told { requests: before(requests, "succeeded")?, seconds, p99: 0.0 })
 }
 
 /// `2.00s` or `998.12ms`.

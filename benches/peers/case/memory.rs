@@ -85,11 +85,11 @@ async fn row(stage: &Stage, contender: Contender, scene: Scene) -> io::Result<Ro
 }
 
 /// Asks for every session once; the bytes of all bodies.
-async fn fill(running: &Running, walk: &Walk) -> io::Result<f64> {
+pub(super) async fn fill(running: &Running, walk: &Walk) -> io::Result<f64> {
     let parts = (0..CONNECTIONS).map(async |part| {
         let mut connection = Connection::to(&running.target).await?;
         let mut bytes = 0.0;
-        for number in (part..ANSWERS).step_by(usize::try_from(CONNECTIONS).unwrap_or(1)) {
+        for number in (part..walk.sessions.unwrap_or(1)).step_by(usize::try_from(CONNECTIONS).unwrap_or(1)) {
             let answer = connection.ask(&path(&walk.id(number))).await?;
             if answer.status.as_u16() != 200 {
                 return Err(io::Error::other(format!("answers {}", answer.status)));

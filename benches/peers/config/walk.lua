@@ -30,5 +30,6 @@ end
 function done(summary, latency)
     local errors = summary.errors
     local socket = errors.connect + errors.read + errors.write + errors.timeout
-    io.write(string.format("peers: %d %d %d %d\n", summary.requests, summary.duration, errors.status, socket))
+    local slow = latency:percentile(99)
+    io.write(string.format("peers: %d %d %d %d %d\n", summary.requests, summary.duration, errors.status, socket, slow))
 end
