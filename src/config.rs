@@ -187,7 +187,7 @@ pub struct Shutdown {
 pub struct Log {
     /// How a line is written.
     pub format: Format,
-    /// A level, or a list of directives; `tracing_subscriber::EnvFilter` reads it.
+    /// A level, or a list of directives; `tracing_subscriber::filter::Targets` reads it.
     pub level: String,
 }
 

@@ -17,7 +17,7 @@ use monigate::sandbox::{self, DEFAULT_TOKEN, Place, Sandbox};
 use monigate::server::Address;
 use monigate::telemetry::log;
 use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::signals::Signals;
 use super::{FAILED, OK, load};
@@ -39,7 +39,7 @@ struct Places {
 /// Gives the tour; afterwards it stays up until a signal, unless it is for once.
 pub(super) fn run(once: bool, colour: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
     // Only what goes wrong: the tour is for reading. Where logging runs already, that is as good.
-    let _flush_at_the_end = log::start(log::Format::Text, EnvFilter::new("warn"));
+    let _flush_at_the_end = log::start(log::Format::Text, Targets::new().with_default(LevelFilter::WARN));
     let mut pen = Pen::new(out, colour);
     let (runtime, signals) = Signals::take()?;
     let done = runtime.block_on(async {

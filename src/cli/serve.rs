@@ -17,7 +17,7 @@ use monigate::telemetry::log;
 use monigate::{CannotStart, Monigate};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::signals::{HangUps, Signals};
 use super::{FAILED, OK, load};
@@ -153,7 +153,7 @@ fn greet(open: &Open, token: &str, out: &mut impl Write) -> io::Result<()> {
 }
 
 pub(super) fn start_log(settings: &Log) -> Result<impl Drop + use<>, Box<dyn std::error::Error>> {
-    Ok(log::start(settings.format, EnvFilter::try_new(&settings.level)?)?)
+    Ok(log::start(settings.format, settings.level.parse::<Targets>()?)?)
 }
 
 pub(super) fn cannot_start(error: &CannotStart, err: &mut impl Write) -> io::Result<u8> {

@@ -8,15 +8,16 @@ use std::panic;
 use std::sync::OnceLock;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
+use tracing_subscriber::{Registry, fmt, registry, reload};
 
 /// How many lines wait at most. The queue takes its room at once, 32 bytes a line.
 const WAITING: usize = 16 * 1024;
 
 /// Where the filter of the process's one subscriber can be changed.
-static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum Format {
 ///
 /// # Errors
 /// When the process logs already.
-pub fn start(format: Format, filter: EnvFilter) -> Result<WorkerGuard, StartedTwice> {
+pub fn start(format: Format, filter: Targets) -> Result<WorkerGuard, StartedTwice> {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(io::stderr());
     let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
@@ -55,7 +56,7 @@ pub fn start(format: Format, filter: EnvFilter) -> Result<WorkerGuard, StartedTw
 /// From now on logs what `level` lets through: a level, or a list of directives. Does nothing while nothing is logged, or
 /// if it is neither.
 pub fn refilter(level: &str) {
-    if let (Some(handle), Ok(filter)) = (FILTER.get(), EnvFilter::try_new(level)) {
+    if let (Some(handle), Ok(filter)) = (FILTER.get(), level.parse::<Targets>()) {
         // It fails only without a subscriber, which nobody takes away.
         let _ = handle.reload(filter);
     }
