@@ -56,6 +56,8 @@ pub(crate) struct Scene {
 /// Where a server finds things.
 pub(crate) struct Room {
     pub(crate) address: SocketAddr,
+    /// Where monigate shows its metrics.
+    pub(crate) admin: SocketAddr,
     pub(crate) folder: TempDir,
     pub(crate) cache: TempDir,
 }
@@ -166,7 +168,8 @@ impl Contender {
 
     /// Starts it, and waits for its first answer, to a request without a key.
     pub(crate) async fn start(self, stage: &Stage, scene: Scene) -> io::Result<Running> {
-        let room = Room { address: free_address()?, folder: tempfile::tempdir()?, cache: stage.cache()? };
+        let (address, admin) = (free_address()?, free_address()?);
+        let room = Room { address, admin, folder: tempfile::tempdir()?, cache: stage.cache()? };
         let mut command = self.command(stage, scene, &room)?;
         let said = File::create(room.folder.path().join("said"))?;
         command.stdout(said.try_clone()?).stderr(said);

@@ -9,7 +9,6 @@ use std::process::Command;
 use monigate::sandbox::DEFAULT_TOKEN;
 
 use super::contender::{Room, Scene};
-use super::process::free_address;
 use super::stage::Stage;
 use super::wire::{SPACE, space_names};
 
@@ -36,7 +35,7 @@ pub(crate) fn configure(command: &mut Command, stage: &Stage, scene: Scene, room
          [[callers]]\nname = \"storefront\"\nkeys_sha256 = [\"{digest}\"]\nspaces = [{names}]\n\
          operations = [\"GetCheckoutSession\"]\n{others}",
         address = room.address,
-        admin = free_address()?,
+        admin = room.admin,
         origin = stage.origin.address,
         memory = scene.memory,
         digest = stage.digest,
@@ -51,7 +50,10 @@ pub(crate) fn configure(command: &mut Command, stage: &Stage, scene: Scene, room
 
 /// A caller whose key nobody has.
 fn other_caller(number: u32) -> String {
-    format!("[[callers]]\nname = \"caller-{number}\"\nkeys_sha256 = [\"{number:064x}\"]\nspaces = [\"{SPACE}\"]\n")
+    format!(
+        "[[callers]]\nname = \"caller-{number}\"\nkeys_sha256 = [\"{number:064x}\"]\nspaces = [\"{SPACE}\"]\n\
+         operations = [\"GetCheckoutSession\"]\n"
+    )
 }
 
 /// The spaces after the first, each with a token from a file of its own: limits are Monime's for each token.

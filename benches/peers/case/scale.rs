@@ -19,6 +19,7 @@ use crate::wire::{Connection, Target, path};
 const IDLE: u32 = 10_000;
 /// Connections that are opened at a time.
 const AT_A_TIME: u32 = 16;
+const SCRAPES: u32 = 100;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Who asks for what, and what there is besides.
@@ -78,7 +79,11 @@ pub(crate) async fn run(case: Case, stage: &Stage) -> io::Result<Table> {
             }
         }
     }
-    Ok(table(case, &all))
+    let mut notes = vec!["p99 is wrk's, with all the waiting for one core that it keeps busy.".to_owned()];
+    for standing in &all {
+        notes.push(standing.scrape().await?);
+    }
+    Ok(table(case, &all, notes))
 }
 
 /// As many files as this process may have, and those that it starts: a connection has one at either end.
@@ -114,6 +119,19 @@ impl Standing {
         let spent = spent.ok_or_else(|| io::Error::other("a thread of monigate ended"))?;
         Ok(Sample { cost: spent / told.requests, p99: told.p99 })
     }
+
+    /// What it costs to be asked for the metrics.
+    async fn scrape(&self) -> io::Result<String> {
+        let mut connection = Connection::to(&Target::plain(self.running.room.admin, "")).await?;
+        let length = connection.ask("/metrics").await?.body.len();
+        let processes = self.running.server.processes();
+        let before = Spent::by(&processes);
+        for _ in 0..SCRAPES {
+            connection.ask("/metrics").await?;
+        }
+        let spent = Spent::by(&processes).since(&before)?.unwrap_or_default() / f64::from(SCRAPES);
+        Ok(format!("{}: a scrape takes {spent:.0} µs of CPU time for {length} bytes.", self.state.label))
+    }
 }
 
 /// Connections that have asked once.
@@ -130,7 +148,7 @@ async fn open(target: &Target, all: u32, path: &str) -> io::Result<Vec<Connectio
     Ok(try_join_all(parts).await?.into_iter().flatten().collect())
 }
 
-fn table(case: Case, all: &[Standing]) -> Table {
+fn table(case: Case, all: &[Standing], notes: Vec<String>) -> Table {
     let base = all.first().map(|first| first.samples.as_slice()).unwrap_or_default();
     let rows = all.iter().map(|Standing { state, resident: (before, after), samples, .. }| {
         let ratio = |what: fn(&Sample) -> f64| {
@@ -165,6 +183,6 @@ fn table(case: Case, all: &[Standing]) -> Table {
             "KiB an idle connection",
         ],
         rows: rows.collect(),
-        notes: vec!["monigate alone; p99 is wrk's, with all the waiting for one core that it keeps busy.".to_owned()],
+        notes,
     }
 }
