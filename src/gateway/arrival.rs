@@ -92,7 +92,11 @@ impl RequestId {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
+    /// As a field's value, another each time: over HTTP/2 it is not to be remembered, where it would drive out what is said
+    /// again, and be compared with all that were remembered before. HPACK calls that sensitive (RFC 7541, 7.1.3).
     pub(super) fn header(&self) -> HeaderValue {
-        HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static("-"))
+        let mut value = HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static("-"));
+        value.set_sensitive(true);
+        value
     }
 }

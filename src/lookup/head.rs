@@ -3,6 +3,8 @@
 //!
 //! Refuses the end of a head, which belongs to whoever adds the last field. Reads nothing but what it wrote itself.
 
+use std::slice;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VIA};
 use http::{HeaderMap, StatusCode};
@@ -10,9 +12,9 @@ use memchr::memchr;
 
 use crate::monime::DIAGNOSTIC_HEADERS;
 
-/// How many fields there are at most without a map having to grow: those of an answer of Monime's, and the three that
-/// depend on a caller.
-const FIELDS: usize = 12;
+/// How many fields there are at most without a map having to grow: those of an answer of Monime's, the three that depend
+/// on a caller, and the date.
+const FIELDS: usize = 13;
 
 /// More bytes than the head of an answer of Monime's has.
 const USUAL_LENGTH: usize = 768;
@@ -45,11 +47,12 @@ pub(super) fn write<'a>(status: StatusCode, fields: impl Iterator<Item = (&'a He
 pub(super) fn read(text: &Bytes) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(FIELDS);
     let mut begin = after(text, 0, b'\n');
+    // As a rule they stand in the order of the names that are known.
+    let mut likely = NAMES.iter();
     while begin < text.len() {
         let end = after(text, begin, b'\n');
-        let value = after(text, begin, b':') + 1;
-        if let Some(name) = text.get(begin..value.saturating_sub(2)).and_then(name)
-            && let Some(value) = range(text, value, end.saturating_sub(2))
+        if let Some((name, value)) = text.get(begin..end).and_then(|line| name(line, &mut likely))
+            && let Some(value) = range(text, begin + value, end.saturating_sub(2))
         {
             headers.append(name, value);
         }
@@ -58,9 +61,20 @@ pub(super) fn read(text: &Bytes) -> HeaderMap {
     headers
 }
 
-fn name(text: &[u8]) -> Option<HeaderName> {
-    let known = NAMES.iter().find(|name| name.as_str().as_bytes() == text);
-    known.cloned().or_else(|| HeaderName::from_bytes(text).ok())
+/// The name in this line, and where its value begins.
+fn name(line: &[u8], likely: &mut slice::Iter<'static, HeaderName>) -> Option<(HeaderName, usize)> {
+    let is_it = |name: &&HeaderName| {
+        line.strip_prefix(name.as_str().as_bytes()).is_some_and(|rest| rest.first() == Some(&b':'))
+    };
+    let known = likely.next().filter(is_it).or_else(|| {
+        *likely = NAMES.iter();
+        likely.find(is_it)
+    });
+    if let Some(name) = known {
+        return Some((name.clone(), name.as_str().len() + b": ".len()));
+    }
+    let end = memchr(b':', line)?;
+    Some((HeaderName::from_bytes(line.get(..end)?).ok()?, end + b": ".len()))
 }
 
 /// Where it goes on behind the next such byte; the end, if there is none.
