@@ -93,8 +93,8 @@ impl<S> FastPath for Gateway<S> {
         self.hits.answer(head, came_at, out)
     }
 
-    fn respond(&self, head: &Parts) -> Option<Response<Bytes>> {
-        self.hits.respond(head)
+    fn respond(&self, head: &Parts, came_at: Instant) -> Option<Response<Bytes>> {
+        self.hits.respond(head, came_at)
     }
 }
 

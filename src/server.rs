@@ -7,6 +7,7 @@ mod activity;
 mod call;
 mod connection;
 mod crowd;
+mod date;
 mod fast_path;
 mod framing;
 mod http1;
@@ -47,7 +48,7 @@ pub use rejection::{Reject, Rejection};
 pub use replaceable::Replaceable;
 pub use rules::Rules;
 pub use tls::{ClientCertificate, Tls};
-pub use upload::Upload;
+pub use upload::{Upload, UploadError};
 
 use connection::Connection;
 use crowd::{LogThrottle, Peers};

@@ -88,6 +88,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["server", "upstream", "sandbox"]),
     ("hyper::client", &["upstream"]),
     ("hyper::server", &["server"]),
+    // Streams and their windows, where a request over HTTP/2 is answered without a task of its own.
+    ("h2", &["server"]),
     ("hyper_util", &["server", "upstream", "sandbox"]),
     ("hyper_util::client", &["upstream"]),
     ("hyper_util::server", &["server"]),

@@ -79,8 +79,7 @@ impl Hits {
     }
 
     /// See [`crate::server::FastPath::respond`].
-    pub(super) fn respond(&self, head: &Parts) -> Option<Response<Bytes>> {
-        let came_at = Instant::now();
+    pub(super) fn respond(&self, head: &Parts, came_at: Instant) -> Option<Response<Bytes>> {
         let target = head.uri.path_and_query().filter(|_| head.method == Method::GET)?.as_str();
         let fields = head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         let fields = Fields::of(fields, self.terms.door.require_header.as_ref())?;

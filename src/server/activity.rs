@@ -1,9 +1,11 @@
 //! What goes on on a connection, as far as its service and its wire can see.
 //!
-//! Only facts, counted without a lock and read by the connection's own task; what follows from them, `watchdog` decides.
+//! Only facts, counted without a lock that anybody else holds and read by the connection's own task; what follows from them, `watchdog` decides.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::time::Instant;
 
 use super::rejection::Rejection;
 
@@ -28,6 +30,8 @@ pub(super) struct Activity {
     unflushed: AtomicBool,
     /// Whether the next answer is to be the last.
     leaving: AtomicBool,
+    /// When bytes of the peer's came last, over HTTP/2.
+    heard_at: Mutex<Option<Instant>>,
     /// Whether the peer has said that nothing more comes.
     peer_is_done: AtomicBool,
     /// Whether requests of this client are not let through any more.
@@ -155,6 +159,14 @@ impl Activity {
 
     pub(super) fn shut_out(&self) {
         self.shut_out.store(true, Relaxed);
+    }
+
+    pub(super) fn hears(&self) {
+        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    pub(super) fn heard_at(&self) -> Option<Instant> {
+        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn peer_is_done(&self) {

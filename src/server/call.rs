@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version};
@@ -18,13 +19,14 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::HttpService;
 use super::activity::{Activity, CallGuard};
-use super::http2;
+use super::http2::{self, Inflow};
 use super::rejection::{Reject, Rejection};
 use super::tls::Client;
-use super::upload::{Rest, Upload};
+use super::upload::{Rest, Source, Upload};
 
 /// The service of one connection.
 pub(super) struct Calls<S> {
@@ -58,11 +60,22 @@ pin_project! {
     #[project = StageNow]
     enum Stage<F> {
         Asked { #[pin] answer: F },
-        TurnedAway { why: Rejection },
-        // None once it is answered.
-        AtOnce { response: Option<Response<Bytes>> },
-        ShutOut,
+        Refused { why: Refusal },
     }
+}
+
+/// Why the service is not asked, or has no answer.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    TurnedAway(Rejection),
+    ShutOut,
+}
+
+/// What became of a request.
+pub(super) enum Opened<F> {
+    /// It is answered, but for telling it.
+    Answered(Response<Bytes>, CallGuard),
+    Called(Call<F>),
 }
 
 /// What a call holds until its answer ends.
@@ -98,6 +111,7 @@ pin_project! {
 
 // === impl Calls ===
 
+/// Over HTTP/1, where it was asked for an answer at once before the library had the request.
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
     type Response = Response<Answer<S::Body>>;
     type Error = NoLongerAccepted;
@@ -105,39 +119,58 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = CallGuard::new(&self.activity);
-        let version = request.version();
         let (mut head, body) = request.into_parts();
-        let (upload, rest) = Upload::of(body);
-        // Over HTTP/1 it was asked before the library had the request.
-        let has_fast_path = version == Version::HTTP_2 && !rest.is_of_a_body();
-        let exchange = Some(Exchange { under_way, reject: Arc::clone(&self.reject), rest, version });
-        if version == Version::HTTP_2
-            && let Err(why) = http2::check(&head)
-        {
-            return Call { stage: Stage::TurnedAway { why }, exchange };
-        }
-        if let Some(client) = &self.client {
-            let Some(certificate) = client.certificate() else {
-                self.activity.shut_out();
-                return Call { stage: Stage::ShutOut, exchange };
-            };
-            head.extensions.insert(certificate.clone());
-        }
-        if has_fast_path && let Some(response) = self.at_once(&head) {
-            return Call { stage: Stage::AtOnce { response: Some(response) }, exchange };
-        }
-        let request = Request::from_parts(head, upload);
-        // Services here are always ready: what waits, waits inside `call`, where a deadline bounds it.
-        let asked = catch_unwind(AssertUnwindSafe(|| self.service.clone().call(request)));
-        let stage = asked.map_or(Stage::TurnedAway { why: Rejection::Panicked }, |answer| Stage::Asked { answer });
-        Call { stage, exchange }
+        let admitted = self.admit(&mut head);
+        self.ask(admitted, head, Source::Http1(body), under_way)
     }
 }
 
 impl<S: HttpService> Calls<S> {
+    /// What becomes of a request over HTTP/2 that came at this moment.
+    pub(super) fn open(&self, mut head: Parts, body: RecvStream, now: Instant) -> Opened<S::Future> {
+        let mut under_way = CallGuard::new(&self.activity);
+        let checked = http2::check(&head).map_err(Refusal::TurnedAway);
+        let admitted = checked.and_then(|()| self.admit(&mut head));
+        if admitted.is_ok()
+            && body.is_end_stream()
+            && let Some(response) = self.at_once(&head, now)
+        {
+            under_way.answered();
+            return Opened::Answered(response, under_way);
+        }
+        let body = Source::Http2(Inflow::new(body, &head.headers));
+        Opened::Called(self.ask(admitted, head, body, under_way))
+    }
+
+    /// Looks at the client's certificate anew.
+    fn admit(&self, head: &mut Parts) -> Result<(), Refusal> {
+        let Some(client) = &self.client else { return Ok(()) };
+        let Some(certificate) = client.certificate() else {
+            self.activity.shut_out();
+            return Err(Refusal::ShutOut);
+        };
+        head.extensions.insert(certificate.clone());
+        Ok(())
+    }
+
     /// The answer of the fast path. What panics there is asked of the service.
-    fn at_once(&self, head: &Parts) -> Option<Response<Bytes>> {
-        catch_unwind(AssertUnwindSafe(|| self.service.respond(head))).ok()?
+    fn at_once(&self, head: &Parts, now: Instant) -> Option<Response<Bytes>> {
+        catch_unwind(AssertUnwindSafe(|| self.service.respond(head, now))).ok()?
+    }
+
+    /// Asks the service, if it may be asked.
+    fn ask(&self, admitted: Result<(), Refusal>, head: Parts, body: Source, under_way: CallGuard) -> Call<S::Future> {
+        let version = head.version;
+        let (upload, rest) = Upload::of(body);
+        let asked = admitted.and_then(|()| {
+            let request = Request::from_parts(head, upload);
+            // Services here are always ready: what waits, waits inside `call`, where a deadline bounds it.
+            let asked = catch_unwind(AssertUnwindSafe(|| self.service.clone().call(request)));
+            asked.map_err(|_| Refusal::TurnedAway(Rejection::Panicked))
+        });
+        let stage = asked.map_or_else(|why| Stage::Refused { why }, |answer| Stage::Asked { answer });
+        let exchange = Some(Exchange { under_way, reject: Arc::clone(&self.reject), rest, version });
+        Call { stage, exchange }
     }
 }
 
@@ -152,18 +185,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = match this.stage.project() {
-            StageNow::ShutOut => {
+            StageNow::Refused { why: Refusal::ShutOut } => {
                 // Not one who left: what was asked before is not to suffer for it.
                 if let Some(exchange) = this.exchange {
                     exchange.under_way.answered();
                 }
                 return Poll::Ready(Err(NoLongerAccepted));
             }
-            StageNow::TurnedAway { why } => Err(*why),
-            StageNow::AtOnce { response } => match response.take() {
-                Some(response) => Ok(response.map(whole)),
-                None => return Poll::Pending,
-            },
+            StageNow::Refused { why: Refusal::TurnedAway(why) } => Err(*why),
             // What is left of a service that panicked is never asked again, only dropped.
             StageNow::Asked { answer } => match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {
                 Ok(answer) => {
@@ -202,6 +231,13 @@ fn whole<B>(body: Bytes) -> Content<B> {
 }
 
 // === impl Answer ===
+
+impl<B> Answer<B> {
+    /// What is at hand whole, of a request without a body.
+    pub(super) fn whole(body: Bytes, under_way: CallGuard) -> Self {
+        Self { body: whole(body), left: Bytes::new(), under_way, rest: Rest::default() }
+    }
+}
 
 impl<B: Body<Data = Bytes>> Body for Answer<B> {
     type Data = Bytes;

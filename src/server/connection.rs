@@ -3,12 +3,12 @@
 //! Refuses to wait without end, at any stage: for a handshake, for a first byte, for what comes after it. A peer that says
 //! nothing would outlive the time-outs of the HTTP library, which begin only once it is spoken to.
 
+use std::fmt::Display;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use hyper::server::conn::{http1 as hyper1, http2 as hyper2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
@@ -36,12 +36,6 @@ pub(super) struct Connection<S> {
     pub(super) limits: Limits,
     pub(super) state: watch::Receiver<ServerState>,
     pub(super) tls: Option<Tls>,
-}
-
-/// A connection of the HTTP library.
-trait Http: Future<Output = hyper::Result<()>> {
-    /// Finishes what is under way and takes on nothing new.
-    fn leave(self: Pin<&mut Self>);
 }
 
 // === impl Connection ===
@@ -99,7 +93,7 @@ impl<S: HttpService> Connection<S> {
         // A client's certificate is looked at anew for each request, in `call`.
         let fast_path = client.is_none().then(|| self.service.clone());
         let (wire, lent) = Wire::over(io, framing, fast_path, &activity);
-        let (wire, activity) = (TokioIo::new(wire), &activity);
+        let activity = &activity;
         let service = Calls {
             service: self.service.clone(),
             reject: Arc::clone(&self.reject),
@@ -108,11 +102,11 @@ impl<S: HttpService> Connection<S> {
         };
         let over = match protocol {
             Protocol::Http1 => {
-                let http = http1::builder(self.limits.head).serve_connection(wire, service);
+                let http = http1::builder(self.limits.head).serve_connection(TokioIo::new(wire), service);
                 self.attend(pin!(http), watchdog, activity).await
             }
             Protocol::Http2 => {
-                let http = http2::builder(self.limits.head).serve_connection(wire, service);
+                let http = http2::serve(wire, service, self.limits.head);
                 self.attend(pin!(http), watchdog, activity).await
             }
         };
@@ -139,9 +133,9 @@ impl<S: HttpService> Connection<S> {
     }
 
     /// Until the library is done with it, or its time is over.
-    async fn attend<H: Http>(
+    async fn attend<E: Display>(
         &mut self,
-        mut http: Pin<&mut H>,
+        mut http: Pin<&mut impl Future<Output = Result<(), E>>>,
         mut watchdog: Watchdog,
         activity: &Activity,
     ) -> Option<CloseReason> {
@@ -161,7 +155,9 @@ impl<S: HttpService> Connection<S> {
                 }
                 Ok(()) = self.state.changed() => watchdog.state = *self.state.borrow(),
                 event = poll_fn(|cx| watchdog.poll(&mut timer, cx)) => match event {
-                    Event::Leave => http.as_mut().leave(),
+                    // Both find it in `activity`. Over HTTP/1 it is the answers that say so: the library would close an idle
+                    // connection at once, and the request that is on its way would be lost.
+                    Event::Leave => {}
                     Event::Close(over) => {
                         tracing::debug!("a connection is closed: {over}");
                         return Some(over);
@@ -191,33 +187,6 @@ impl<S: HttpService> Connection<S> {
 
     fn last_words(&self, why: Rejection) -> Vec<u8> {
         http1::last_answer(&(self.reject)(why))
-    }
-}
-
-// === impl Http ===
-
-impl<I, S, B> Http for hyper1::Connection<I, S>
-where
-    Self: Future<Output = hyper::Result<()>>,
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-{
-    /// The answers themselves say so, by `Connection: close`: the library would close an idle connection at once, and the
-    /// request that is on its way would be lost.
-    fn leave(self: Pin<&mut Self>) {}
-}
-
-impl<I, S, B> Http for hyper2::Connection<I, S, TokioExecutor>
-where
-    Self: Future<Output = hyper::Result<()>>,
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: hyper::body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
-{
-    fn leave(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
     }
 }
 

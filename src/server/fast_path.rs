@@ -7,12 +7,10 @@
 //! anything unusual, and to read a head that `framing` has not found sound. What is not answered here goes the way of all
 //! others and must be answered there with the same bytes, so nothing can be had here that cannot be had there.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -21,12 +19,12 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use httpdate::HttpDate;
 use memchr::memchr;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
+use super::date;
 use super::framing::split_once;
 use super::upload::Upload;
 
@@ -39,8 +37,9 @@ pub trait FastPath {
     /// Is called within a poll: it must neither wait nor block.
     fn answer(&self, head: PlainHead<'_>, came_at: Instant, out: &mut Vec<u8>) -> Option<Bytes>;
 
-    /// The same for a head that the library has read, of a request over HTTP/2 without a body.
-    fn respond(&self, head: &Parts) -> Option<Response<Bytes>>;
+    /// The same for a head that the library has read, of a request over HTTP/2 without a body. `Date` is added by whoever
+    /// sends it, and so is the length; of fields about connections it has none.
+    fn respond(&self, head: &Parts, came_at: Instant) -> Option<Response<Bytes>>;
 }
 
 /// A service that never has an answer at hand: one type for all of them, so that what speaks HTTP is not built for each.
@@ -54,16 +53,8 @@ pub struct PlainHead<'a> {
     fields: &'a [u8],
 }
 
-/// The length of a date in the one form that may be sent (RFC 9110, 5.6.7).
-const DATE_LENGTH: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
-
 /// How many bytes are put behind a head that was written here: a date, and the end.
-pub const TAIL: usize = b"date: \r\n\r\n".len() + DATE_LENGTH;
-
-thread_local! {
-    /// The date as it is sent, and until when it is that one.
-    static LAST_DATE: Cell<Option<(Instant, [u8; DATE_LENGTH])>> = const { Cell::new(None) };
-}
+pub const TAIL: usize = b"date: \r\n\r\n".len() + date::LENGTH;
 
 // === impl PlainHead ===
 
@@ -103,27 +94,10 @@ pub(super) fn answer(service: &impl FastPath, bytes: &[u8]) -> Option<Vec<u8>> {
     let body = catch_unwind(AssertUnwindSafe(|| service.answer(head, came_at, &mut answer))).ok()??;
     answer.reserve_exact(TAIL + body.len());
     answer.extend_from_slice(b"date: ");
-    answer.extend_from_slice(&date(came_at));
+    date::show(came_at, |date| answer.extend_from_slice(date.as_bytes()));
     answer.extend_from_slice(b"\r\n\r\n");
     answer.extend_from_slice(&body);
     Some(answer)
-}
-
-/// What the date is, written once a second.
-fn date(now: Instant) -> [u8; DATE_LENGTH] {
-    if let Some((until, date)) = LAST_DATE.get()
-        && now < until
-    {
-        return date;
-    }
-    let time = SystemTime::now();
-    let into_second = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
-    let mut date = [b' '; DATE_LENGTH];
-    for (to, from) in date.iter_mut().zip(HttpDate::from(time).to_string().bytes()) {
-        *to = from;
-    }
-    LAST_DATE.set(Some((now + Duration::from_secs(1) - Duration::from_nanos(into_second.into()), date)));
-    date
 }
 
 // === impl WithoutFastPath ===
@@ -146,7 +120,7 @@ impl FastPath for WithoutFastPath {
         None
     }
 
-    fn respond(&self, _: &Parts) -> Option<Response<Bytes>> {
+    fn respond(&self, _: &Parts, _: Instant) -> Option<Response<Bytes>> {
         None
     }
 }

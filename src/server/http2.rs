@@ -3,17 +3,23 @@
 //! The library refuses what is malformed by RFC 9113, and bounds streams, windows, resets and `CONTINUATION`s. Refuses,
 //! beyond that, what over HTTP/1 is refused by `framing`, so that a request means the same over both.
 
+mod connection;
+mod inflow;
+mod stream;
+
 use std::time::Duration;
 
+use h2::server::Builder;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method};
-use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::limits::HeadLimits;
 use super::rejection::Rejection;
+
+pub(super) use connection::serve;
+pub(super) use inflow::Inflow;
 
 /// How many requests of one connection may be under way.
 const STREAMS: u32 = 100;
@@ -32,19 +38,16 @@ const OWN_RESETS: usize = 20;
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) fn builder(head: HeadLimits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(head: HeadLimits) -> Builder {
+    let mut builder = Builder::new();
     builder
-        .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(head.size.min(HEADER_LIST)).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
+        .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(OWN_RESETS)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_DEADLINE);
+        .max_local_error_reset_streams(Some(OWN_RESETS));
     builder
 }
 

@@ -61,8 +61,8 @@ impl<S: FastPath> FastPath for Replaceable<S> {
         self.0.load().answer(head, came_at, out)
     }
 
-    fn respond(&self, head: &Parts) -> Option<Response<Bytes>> {
-        self.0.load().respond(head)
+    fn respond(&self, head: &Parts, came_at: Instant) -> Option<Response<Bytes>> {
+        self.0.load().respond(head, came_at)
     }
 }
 

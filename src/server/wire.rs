@@ -156,7 +156,10 @@ impl<I, F> Wire<I, F> {
     /// How many of these bytes may be handed on, together with what is held: those before a head that has not ended, or
     /// before what is at fault.
     fn judge(&mut self, came: &[u8]) -> usize {
-        let Self { framing: Some(framing), activity, .. } = self else { return came.len() };
+        let Self { framing: Some(framing), activity, .. } = self else {
+            self.activity.hears();
+            return came.len();
+        };
         let read = framing.read(came);
         activity.head(framing.is_within_head());
         read.unwrap_or_else(|Broken { why, sound }| {

@@ -258,7 +258,7 @@ impl FastPath for Hello {
         Some(HELLO)
     }
 
-    fn respond(&self, _: &Parts) -> Option<Response<Bytes>> {
+    fn respond(&self, _: &Parts, _: Instant) -> Option<Response<Bytes>> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Some(Response::new(HELLO))
     }

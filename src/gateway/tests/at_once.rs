@@ -129,7 +129,7 @@ impl Gateway {
 
     /// The same of one that came over HTTP/2.
     fn recalled(&self, written: &Written) -> Option<Answer> {
-        let response = self.fast_path.respond(&written.typed().into_parts().0)?;
+        let response = self.fast_path.respond(&written.typed().into_parts().0, Instant::now())?;
         let (head, body) = response.into_parts();
         Some(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }

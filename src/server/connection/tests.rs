@@ -1,6 +1,7 @@
 //! One connection on an in-memory wire and a paused clock: how long it may take over what, and how it ends.
 
 mod at_once;
+mod over_http2;
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -13,6 +14,7 @@ use futures_util::stream;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper_util::rt::TokioExecutor;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::*;
-use crate::server::{FastPath, PlainHead};
+use crate::server::{FastPath, HttpService, PlainHead};
 
 /// Says how it came to answer, as long as anybody likes.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl FastPath for Both {
         (head.target() != "/not-here").then(|| vec![b'x'; length].into())
     }
 
-    fn respond(&self, head: &http::request::Parts) -> Option<Response<Bytes>> {
+    fn respond(&self, head: &http::request::Parts, _: Instant) -> Option<Response<Bytes>> {
         assert_ne!(head.uri.path(), "/panics");
         let response = || Response::builder().header("said", "at once").body(vec![b'x'; self.length].into()).unwrap();
         (head.uri.path() != "/not-here").then(response)
@@ -99,12 +99,18 @@ fn both(room: usize) -> Wire {
     over(far, near)
 }
 
-fn over(far: DuplexStream, near: impl Sever + Send + 'static) -> Wire {
+/// One whose answers are so long.
+pub(super) fn connection(length: usize) -> (Sender<ServerState>, Connection<impl HttpService>) {
     let state = Sender::new(ServerState::default());
     let rules = Rules::default();
     let limits = *rules.limits.borrow();
-    let service = Both { takes: Duration::from_secs(1), length: 1000 };
+    let service = Both { takes: Duration::from_secs(1), length };
     let connection = Connection { service, reject: rules.reject, limits, state: state.subscribe(), tls: None };
+    (state, connection)
+}
+
+fn over(far: DuplexStream, near: impl Sever + Send + 'static) -> Wire {
+    let (state, connection) = connection(1000);
     Wire { far, task: tokio::spawn(connection.run(near, seat())), state }
 }
 
