@@ -28,6 +28,8 @@ pub(super) struct Activity {
     within_head: AtomicBool,
     /// Whether an answer may not be on the wire yet.
     unflushed: AtomicBool,
+    /// Whether what is sent is held back for more that comes at once.
+    holding: AtomicBool,
     /// Whether the next answer is to be the last.
     leaving: AtomicBool,
     /// When bytes of the peer's came last, over HTTP/2.
@@ -147,6 +149,15 @@ impl Activity {
     /// Whether every answer so far is on the wire.
     pub(super) fn is_all_told(&self) -> bool {
         self.calls.load(Relaxed) == 0 && !self.unflushed.load(Relaxed)
+    }
+
+    /// Bytes of ours are held back from now on, or no longer.
+    pub(super) fn hold(&self, is_holding: bool) {
+        self.holding.store(is_holding, Relaxed);
+    }
+
+    pub(super) fn is_holding(&self) -> bool {
+        self.holding.load(Relaxed)
     }
 
     pub(super) fn leave(&self) {

@@ -4,7 +4,8 @@
 //! end of the connection there instead, once every answer before is on the wire. A head that comes in pieces is held back
 //! until it is whole, so that nobody but `framing` has a word about half of one. Notes what is read and taken for those
 //! who keep the time. What can be answered at once is answered here, when everything before is: of that the library sees
-//! nothing. Refuses to end the connection: whoever made it gets the stream back when the library is done with it.
+//! nothing. Over HTTP/2 what is sent may be held back for a moment, to go out with more. Refuses to end the connection:
+//! whoever made it gets the stream back when the library is done with it.
 
 use std::io::{self, Cursor};
 use std::pin::Pin;
@@ -18,6 +19,9 @@ use super::activity::Activity;
 use super::fast_path::{self, FastPath};
 use super::framing::{Broken, Framing};
 
+/// How many bytes are held back at most: what a window of HTTP/2 usually takes.
+const MOST_HELD: usize = 64 * 1024;
+
 /// How many requests are answered at once before others have their turn: the connection's clock, and other connections.
 const IN_ONE_POLL: usize = 16;
 
@@ -29,7 +33,7 @@ pub(super) struct Wire<I, F> {
     framing: Option<Framing>,
     /// Who may answer at once, if anybody.
     fast_path: Option<F>,
-    /// Of an answer that was given at once, what the socket has not taken yet.
+    /// Of an answer that was given at once, or of several that are sent together, what the socket has not taken yet.
     untold: Cursor<Vec<u8>>,
     buffered: Buffered,
     activity: Arc<Activity>,
@@ -122,7 +126,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin, F: FastPath> AsyncRead for Wire<I, F> {
             if self.buffered.hand_on(buf) {
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.poll_tell(cx))?;
+            // Over HTTP/2 neither side waits for the other.
+            if self.framing.is_some() {
+                ready!(self.poll_tell(cx))?;
+            }
             if answered == IN_ONE_POLL {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -195,19 +202,12 @@ impl<I: AsyncWrite + Unpin, F: FastPath> Wire<I, F> {
 }
 
 impl<I: AsyncWrite + Unpin, F> Wire<I, F> {
-    /// Sends what is left of an answer that was given at once.
+    /// Sends what is left of an answer that was given at once, or of what was held back.
     fn poll_tell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.untold.get_ref().is_empty() {
             return Poll::Ready(Ok(()));
         }
-        while self.untold.has_remaining() {
-            let Self { io: Some(io), untold, .. } = self else { return Poll::Ready(Ok(())) };
-            let written = Pin::new(io).poll_write(cx, untold.chunk());
-            match ready!(self.progress(written))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                taken => self.untold.advance(taken),
-            }
-        }
+        ready!(self.poll_drain(cx))?;
         // What TLS has taken the socket may not have.
         let flushed = self.io()?.poll_flush(cx);
         if flushed.is_pending() {
@@ -217,6 +217,32 @@ impl<I: AsyncWrite + Unpin, F> Wire<I, F> {
         self.untold = Cursor::default();
         self.activity.flushed();
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes it, so that more can follow.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.untold.has_remaining() {
+            let Self { io: Some(io), untold, .. } = self else { return Poll::Ready(Ok(())) };
+            let written = Pin::new(io).poll_write(cx, untold.chunk());
+            match ready!(self.progress(written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                taken => self.untold.advance(taken),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes these bytes to send them with others, if that is wanted and there is room.
+    fn hold_back(&mut self, bytes: &[io::IoSlice<'_>]) -> Option<usize> {
+        if !self.activity.is_holding() || self.untold.remaining() >= MOST_HELD {
+            return None;
+        }
+        if !self.untold.has_remaining() {
+            self.untold.get_mut().clear();
+            self.untold.set_position(0);
+        }
+        bytes.iter().for_each(|piece| self.untold.get_mut().extend_from_slice(piece));
+        Some(bytes.iter().map(|piece| piece.len()).sum())
     }
 }
 
@@ -252,6 +278,10 @@ impl Buffered {
 
 impl<I: AsyncWrite + Unpin, F> AsyncWrite for Wire<I, F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(held) = self.hold_back(&[io::IoSlice::new(bytes)]) {
+            return Poll::Ready(Ok(held));
+        }
+        ready!(self.poll_drain(cx))?;
         let written = self.io()?.poll_write(cx, bytes);
         self.progress(written)
     }
@@ -261,6 +291,10 @@ impl<I: AsyncWrite + Unpin, F> AsyncWrite for Wire<I, F> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(held) = self.hold_back(bytes) {
+            return Poll::Ready(Ok(held));
+        }
+        ready!(self.poll_drain(cx))?;
         let written = self.io()?.poll_write_vectored(cx, bytes);
         self.progress(written)
     }
@@ -270,6 +304,9 @@ impl<I: AsyncWrite + Unpin, F> AsyncWrite for Wire<I, F> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_holding() {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_tell(cx))?;
         let flushed = self.io()?.poll_flush(cx);
         match &flushed {
@@ -285,7 +322,7 @@ impl<I: AsyncWrite + Unpin, F> AsyncWrite for Wire<I, F> {
         flushed
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_tell(cx)
     }
 }

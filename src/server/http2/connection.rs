@@ -4,6 +4,7 @@
 //! to keep any time but that one, which is `watchdog`'s.
 
 use std::future::{Future, poll_fn};
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
@@ -34,6 +35,12 @@ pub(in crate::server) enum Broken {
 /// A request, and where its answer goes.
 type Stream = (Request<RecvStream>, SendResponse<Bytes>);
 
+/// How a connection ended.
+type Ended = Result<(), h2::Error>;
+
+/// How often streams are taken in before what was answered is sent.
+const MOST_TURNS: usize = 4;
+
 /// Serves `io` until its peer has gone; once it is to leave, until what is under way is answered.
 pub(in crate::server) fn serve<I, S>(
     io: I,
@@ -55,7 +62,7 @@ where
                 is_leaving = true;
                 http.graceful_shutdown();
             }
-            if let Poll::Ready(ended) = poll_round(&mut http, &calls, cx) {
+            if let ControlFlow::Break(ended) = round(&mut http, &calls, cx) {
                 return Poll::Ready(ended.map_err(Into::into));
             }
             falls_silent.as_mut().poll(cx).map(|()| {
@@ -69,13 +76,30 @@ where
     }
 }
 
-/// Takes in every stream that has come, no more than may be under way, and then answers them: all of them before the
-/// library sends anything. It wakes this task for that. Resolves at the connection's end.
-fn poll_round<I, S>(
-    http: &mut Connection<I, Bytes>,
-    calls: &Calls<S>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), h2::Error>>
+/// Takes in every stream that has come, and sends the answers of several together: the library would send each of them by
+/// itself. It wakes this task for what is left to be sent. Breaks at the connection's end.
+fn round<I, S>(http: &mut Connection<I, Bytes>, calls: &Calls<S>, cx: &mut Context<'_>) -> ControlFlow<Ended>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: HttpService,
+{
+    if take_in(http, calls, cx)? < 2 {
+        return ControlFlow::Continue(());
+    }
+    for _ in 0..MOST_TURNS {
+        calls.activity.hold(true);
+        let more = take_in(http, calls, cx);
+        calls.activity.hold(false);
+        if more? == 0 {
+            break;
+        }
+    }
+    take_in(http, calls, cx).map_continue(|_| ())
+}
+
+/// Takes in every stream that has come, no more than may be under way, and then answers them. How many there were; what
+/// those before are answered is given to the wire.
+fn take_in<I, S>(http: &mut Connection<I, Bytes>, calls: &Calls<S>, cx: &mut Context<'_>) -> ControlFlow<Ended, usize>
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: HttpService,
@@ -84,13 +108,13 @@ where
     while let Poll::Ready(accepted) = http.poll_accept(cx) {
         match accepted {
             Some(Ok(stream)) => streams.push(stream),
-            Some(Err(error)) => return Poll::Ready(Err(error)),
-            None => return Poll::Ready(Ok(())),
+            Some(Err(error)) => return ControlFlow::Break(Err(error)),
+            None => return ControlFlow::Break(Ok(())),
         }
     }
-    let now = Instant::now();
+    let (came, now) = (streams.len(), Instant::now());
     streams.into_iter().for_each(|stream| answer(calls, stream, now));
-    Poll::Pending
+    ControlFlow::Continue(came)
 }
 
 /// Answers at once, or has it done.

@@ -51,9 +51,18 @@ impl tower::Service<Request<Upload>> for Both {
 }
 
 /// A stream that takes what it is given at once and holds it until it can pass it on, as TLS does.
-struct Holding {
+pub(super) struct Holding {
     io: DuplexStream,
     held: Vec<u8>,
+    /// How often it has passed something on.
+    told: Arc<AtomicUsize>,
+}
+
+impl Holding {
+    pub(super) fn over(io: DuplexStream) -> (Self, Arc<AtomicUsize>) {
+        let told = Arc::default();
+        (Self { io, held: Vec::new(), told: Arc::clone(&told) }, told)
+    }
 }
 
 impl AsyncRead for Holding {
@@ -73,7 +82,8 @@ impl AsyncWrite for Holding {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { io, held } = &mut *self;
+        let Self { io, held, told } = &mut *self;
+        told.fetch_add(usize::from(!held.is_empty()), Relaxed);
         while !held.is_empty() {
             let taken = ready!(Pin::new(&mut *io).poll_write(cx, held))?;
             held.drain(..taken);
@@ -224,7 +234,7 @@ async fn who_takes_little_of_an_answer_gets_all_of_it_and_who_takes_nothing_is_c
 #[tokio::test(start_paused = true)]
 async fn who_takes_nothing_of_what_is_held_for_it_is_closed_too() {
     let (far, near) = duplex(64);
-    let mut wire = over(far, Holding { io: near, held: Vec::new() });
+    let mut wire = over(far, Holding::over(near).0);
     wire.far.write_all(REQUEST).await.unwrap();
     let started = Instant::now();
     wire.task.await.unwrap();

@@ -20,8 +20,17 @@ struct Client {
 }
 
 impl Client {
-    async fn of<S: HttpService>((state, connection): (Sender<ServerState>, Connection<S>), window: u32) -> Self {
+    async fn of<S: HttpService>(server: (Sender<ServerState>, Connection<S>), window: u32) -> Self {
         let (far, near) = duplex(64 * 1024);
+        Self::over(far, near, server, window).await
+    }
+
+    async fn over<S: HttpService>(
+        far: DuplexStream,
+        near: impl Sever + Send + 'static,
+        (state, connection): (Sender<ServerState>, Connection<S>),
+        window: u32,
+    ) -> Self {
         tokio::spawn(connection.run(near, seat()));
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(1 << 20);
@@ -101,6 +110,27 @@ async fn an_answer_that_is_longer_than_its_window_is_told_as_the_window_opens() 
         assert_eq!(answer.headers()["said"], "at once");
         assert_eq!(whole(answer.into_body()).await.unwrap(), vec![b'x'; length]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_to_what_came_together_are_sent_together() {
+    const REQUESTS: usize = 50;
+    let (far, near) = duplex(1 << 20);
+    let (near, told) = at_once::Holding::over(near);
+    let mut client = Client::over(far, near, at_once::connection(1300), 1 << 16).await;
+    client.answer().await;
+    let before = told.load(Relaxed);
+    let mut asked = Vec::new();
+    for _ in 0..REQUESTS {
+        asked.push(client.ask(false).await.0);
+    }
+    for answer in asked {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.headers()["said"], "at once");
+        assert_eq!(whole(answer.into_body()).await.unwrap().len(), 1300);
+    }
+    let sent = told.load(Relaxed) - before;
+    assert!(sent < REQUESTS / 5, "{REQUESTS} answers were sent in {sent} pieces");
 }
 
 #[tokio::test(start_paused = true)]
