@@ -36,7 +36,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 pub use admission::{Gate, Quota};
 pub use asking::Waiting;
-pub use client::{Client, Leased, NoClient, Wire};
+pub use client::{CameBy, Client, Leased, NoClient, Wire};
 pub use failure::{Bound, Failure, Unreachable, Unreadable};
 pub use forward::{Forward, Forwarded, Forwards};
 pub use interest::Interest;
@@ -81,6 +81,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body, byte for byte; empty for statuses whose body nobody may see.
     pub body: Bytes,
+    /// For whoever finds that it answers something else.
+    pub came_by: CameBy,
 }
 
 // === impl Fetch ===

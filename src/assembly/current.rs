@@ -80,10 +80,14 @@ impl Current {
     pub(crate) async fn follow_keys(&self) -> Infallible {
         loop {
             let other_keys = self.other_keys.notified();
-            let parts = self.parts.load_full();
+            // Nothing else of these parts: they are replaced by a reload, and what they hold goes with them.
+            let (keys, metrics) = {
+                let parts = self.parts.load();
+                (parts.keys.clone(), Arc::clone(&parts.metrics))
+            };
             let following = async {
-                match &parts.keys {
-                    Some(keys) => keys.follow(&parts.metrics).await,
+                match &keys {
+                    Some(keys) => keys.follow(&metrics).await,
                     None => pending().await,
                 }
             };

@@ -57,7 +57,7 @@ impl Answer {
         asked_at: Instant,
         lifetimes: &Lifetimes,
     ) -> Result<Self, (Flaw, Diagnostics)> {
-        let Reply { status, protocol, headers, body } = reply;
+        let Reply { status, protocol, headers, body, came_by } = reply;
         match judge(id, status, &body) {
             Ok(verdict) => {
                 let (ttl, stale) = lifetimes.of(verdict);
@@ -66,7 +66,12 @@ impl Answer {
                 let head = head(status, protocol, &headers, &body);
                 Ok(Self { status, verdict, head, body, asked_at, fresh_until, stale_until })
             }
-            Err(flaw) => Err((flaw, Diagnostics::of(headers))),
+            Err(flaw) => {
+                if flaw == Flaw::Mismatch {
+                    came_by.distrust();
+                }
+                Err((flaw, Diagnostics::of(headers)))
+            }
         }
     }
 

@@ -132,7 +132,7 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
     let body = if body_counts(head.status) {
         decode(collect(body).await?, &head.headers)?
     } else {
@@ -141,7 +141,8 @@ where
         let _ = timeout(COURTESY, collect(body)).await;
         Bytes::new()
     };
-    Ok(Reply { status: head.status, protocol: head.version, headers: kept(&head.headers), body })
+    let came_by = head.extensions.remove().unwrap_or_default();
+    Ok(Reply { status: head.status, protocol: head.version, headers: kept(&head.headers), body, came_by })
 }
 
 async fn collect<B>(mut body: B) -> Result<Vec<u8>, Failure>

@@ -157,3 +157,12 @@ async fn extensions_and_trailers_of_chunks_are_nobodys() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_answered_about_another_session_is_not_used_again() {
+    let other = answer("200 OK", "", &session("scs-another", "completed"));
+    let stage = Stage::with(vec![Step::Send(other)], &[]).await;
+    let told = stage.shop.ask(super::Ask::Lookup).await;
+    assert!(told.is_refusal(), "{told:?}");
+    stage.comes_to_its_senses("an answer behind another", 2).await;
+}

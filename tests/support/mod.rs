@@ -35,7 +35,7 @@ use monigate::lookup::{Lifetimes, Limits, Lookups, Memory, StaleIfError, Ttl};
 use monigate::monime::{self, SpaceId};
 use monigate::server::{FastPath, HeadLimits};
 use monigate::telemetry::Metrics;
-use monigate::upstream::{Failure, Fetch, Forwards, Reply};
+use monigate::upstream::{CameBy, Failure, Fetch, Forwards, Reply};
 use tower::{Service, ServiceExt, service_fn};
 
 /// Lifetimes as the defaults have them.
@@ -94,6 +94,7 @@ pub(crate) fn completed(fetch: &Fetch, size: usize) -> Reply {
         headers: HeaderMap::from_iter(headers),
         // Without spare room, as the client leaves it.
         body: format!(r#"{head}{padding}"}}}}"#).into_bytes().into_boxed_slice().into(),
+        came_by: CameBy::default(),
     }
 }
 

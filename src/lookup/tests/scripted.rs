@@ -19,7 +19,7 @@ use tower::Service;
 use crate::lookup::{Lifetimes, Limits, StaleIfError, Ttl};
 use crate::monime::{CURRENT_VERSION, Envelope, Key, SessionId, SpaceId, Version};
 use crate::telemetry::Metrics;
-use crate::upstream::{Bound, Failure, Fetch, Reply};
+use crate::upstream::{Bound, CameBy, Failure, Fetch, Reply};
 
 /// The space of every key that does not name another.
 pub(crate) const SPACE: &str = "spc-test";
@@ -193,7 +193,13 @@ impl Said {
     pub(crate) fn status(status: u16, body: impl Into<Bytes>) -> Self {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let status = StatusCode::from_u16(status).unwrap();
-        Self::Reply(Reply { status, protocol: http::Version::HTTP_11, headers, body: body.into() })
+        Self::Reply(Reply {
+            status,
+            protocol: http::Version::HTTP_11,
+            headers,
+            body: body.into(),
+            came_by: CameBy::default(),
+        })
     }
 
     /// An error in Monime's envelope.

@@ -16,7 +16,7 @@ use crate::monime::Rates;
 use crate::monime::operation::GET_CHECKOUT_SESSION;
 use crate::secret::{Secret, Source};
 use crate::telemetry::Metrics;
-use crate::upstream::{Fetch, Interest, Line, Reply, Unreachable};
+use crate::upstream::{CameBy, Fetch, Interest, Line, Reply, Unreachable};
 
 const WIDTH: Duration = Duration::from_millis(1050);
 
@@ -101,7 +101,7 @@ async fn say(said: Said) -> Result<Reply, Failure> {
                 _ => HeaderMap::new(),
             };
             let status = StatusCode::from_u16(status).unwrap();
-            Ok(Reply { status, protocol: Version::HTTP_11, headers, body: "{}".into() })
+            Ok(Reply { status, protocol: Version::HTTP_11, headers, body: "{}".into(), came_by: CameBy::default() })
         }
         Said::Broken => Err(Failure::Unreachable(Unreachable::NotConnected, "refused".into())),
         Said::Nothing => std::future::pending().await,

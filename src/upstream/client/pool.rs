@@ -1,11 +1,13 @@
 //! The open connections to Monime: which of them takes the next request, and when one is used no more.
 //!
-//! Over HTTP/1.1 a connection has one request at a time and is idle in between, over HTTP/2 it has all of them. Refuses to
-//! send anything twice: each attempt is to be counted, and to have its turn. Refuses just so to use a connection again that
-//! owes an answer: a request that is dropped before its head has come takes its connection with it.
+//! Over HTTP/1.1 a connection has one request at a time and is idle in between, over HTTP/2 it has all of them. Whoever has
+//! to open one takes one that becomes free meanwhile. Refuses to send anything twice: each attempt is to be counted, and to
+//! have its turn. Refuses just so to use a connection again that owes an answer, or whose answer was somebody else's: a
+//! request that is dropped before its head has come takes its connection with it.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,7 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 use tower::BoxError;
 
 use super::connect::{Connect, Sender, unanswered};
@@ -37,6 +40,8 @@ pub(super) struct Pool {
     /// For how long connections are used.
     max_age: Duration,
     pub(super) open: Mutex<Open>,
+    /// Told when a connection may be taken that could not be before.
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +51,8 @@ pub(super) struct Open {
     shared: Option<Shared>,
     /// How many have been shared, which tells them apart.
     number: u64,
+    /// Whether somebody closes what nobody uses.
+    is_swept: bool,
 }
 
 /// A connection that has no request on it.
@@ -60,7 +67,12 @@ pub(super) struct Idle {
 pub(super) struct Exclusive {
     sender: http1::SendRequest<Full<Bytes>>,
     pub(super) born: Instant,
+    came_by: CameBy,
 }
+
+/// The connection that an answer came by; none if another answer cannot have been taken for it.
+#[derive(Debug, Clone, Default)]
+pub struct CameBy(Option<Arc<AtomicBool>>);
 
 /// A connection over HTTP/2.
 #[derive(Debug, Clone)]
@@ -96,19 +108,20 @@ struct Suspect<'a> {
 
 impl Pool {
     pub(super) fn new(connect: Connect, host: HeaderValue, max_age: Duration) -> Self {
-        Self { connect, host, max_age, open: Mutex::default() }
+        Self { connect, host, max_age, open: Mutex::default(), freed: Notify::new() }
     }
 
-    /// Sends `request` over a connection that is open, or over a new one. Cancel-safe: see above for what is dropped with it.
+    /// Sends `request`. Cancel-safe: see above for what is dropped with it.
     pub(super) async fn send(self: Arc<Self>, request: Request<Full<Bytes>>) -> Result<Response<Leased>, Failure> {
         let connection = match self.take(Instant::now()) {
             Some(connection) => connection,
-            None => self.connect().await?,
+            None => self.connection().await?,
         };
         match connection {
             Connection::Exclusive(mut connection) => {
                 let answer = connection.sender.send_request(self.in_origin_form(request));
-                let answer = framed(answer.await.map_err(unanswered)?)?;
+                let mut answer = framed(answer.await.map_err(unanswered)?)?;
+                answer.extensions_mut().insert(connection.came_by.clone());
                 Ok(answer.map(|body| Leased::new(body, self, connection)))
             }
             Connection::Shared(mut connection) => {
@@ -120,20 +133,58 @@ impl Pool {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, Failure> {
+    /// A new connection, or one that can be taken before it is there.
+    async fn connection(self: &Arc<Self>) -> Result<Connection, Failure> {
+        let mut dialled = Box::pin(Arc::clone(self).dial());
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            match self.take(Instant::now()) {
+                Some(Connection::Exclusive(connection)) => {
+                    // As many were wanted at once, and will be again.
+                    tokio::spawn(Arc::clone(self).keep(dialled));
+                    return Ok(Connection::Exclusive(connection));
+                }
+                Some(Connection::Shared(connection)) => return Ok(Connection::Shared(connection)),
+                None => {}
+            }
+            tokio::select! {
+                biased;
+                connection = &mut dialled => return connection,
+                () = freed => {}
+            }
+        }
+    }
+
+    async fn dial(self: Arc<Self>) -> Result<Connection, Failure> {
         let sender = self.connect.connect().await?;
         let born = Instant::now();
-        Ok(match sender {
-            Sender::Http1(sender) => Connection::Exclusive(Exclusive { sender, born }),
-            Sender::Http2(sender) => {
-                let mut open = self.open();
-                open.number += 1;
-                let shared = Shared { sender, born, used: born, number: open.number };
-                // Of several that were opened at once, the others are closed when what is on them has ended.
-                open.shared = Some(shared.clone());
-                Connection::Shared(shared)
+        let sender = match sender {
+            Sender::Http1(sender) => {
+                let came_by = CameBy(Some(Arc::default()));
+                return Ok(Connection::Exclusive(Exclusive { sender, born, came_by }));
             }
-        })
+            Sender::Http2(sender) => sender,
+        };
+        let mut open = self.open();
+        // Of several that were opened at once, the first is used.
+        let first = open.shared.take().filter(|shared| self.is_usable(shared, born));
+        let shared = first.unwrap_or_else(|| {
+            open.number += 1;
+            Shared { sender, born, used: born, number: open.number }
+        });
+        open.shared = Some(shared.clone());
+        self.have_swept(&mut open);
+        drop(open);
+        self.freed.notify_waiters();
+        Ok(Connection::Shared(shared))
+    }
+
+    /// Keeps a connection that nobody waits for any more.
+    async fn keep(self: Arc<Self>, dialled: impl Future<Output = Result<Connection, Failure>>) {
+        if let Ok(Connection::Exclusive(connection)) = dialled.await {
+            self.give_back(connection);
+        }
     }
 
     /// A connection that can take a request now.
@@ -151,12 +202,34 @@ impl Pool {
     }
 
     /// Takes back a connection whose answer has ended.
-    fn give_back(&self, connection: Exclusive) {
+    fn give_back(self: &Arc<Self>, connection: Exclusive) {
         let idle = Idle { connection, since: Instant::now() };
         let mut open = self.open();
         if open.idle.len() < MOST_IDLE && !self.is_over(&idle, idle.since) {
             open.idle.push(idle);
+            self.have_swept(&mut open);
+            drop(open);
+            self.freed.notify_one();
         }
+    }
+
+    /// Has what nobody uses closed in time.
+    fn have_swept(self: &Arc<Self>, open: &mut Open) {
+        if !std::mem::replace(&mut open.is_swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    /// Closes what is not used any more, and says when to look again, unless there is nothing left.
+    pub(super) fn swept(&self, now: Instant) -> Option<Instant> {
+        let mut open = self.open();
+        open.idle.retain(|idle| !self.is_over(idle, now));
+        open.shared = open.shared.take().filter(|shared| self.is_usable(shared, now));
+        let idle = open.idle.iter().map(|idle| (idle.connection.born, idle.since));
+        let shared = open.shared.iter().map(|shared| (shared.born, shared.used));
+        let next = idle.chain(shared).map(|(born, used)| (born + self.max_age).min(used + MAX_IDLE)).min();
+        open.is_swept = next.is_some();
+        next
     }
 
     fn is_usable(&self, shared: &Shared, now: Instant) -> bool {
@@ -166,7 +239,7 @@ impl Pool {
 
     fn is_over(&self, idle: &Idle, now: Instant) -> bool {
         let is_old = now >= idle.connection.born + self.max_age || now >= idle.since + MAX_IDLE;
-        is_old || idle.connection.sender.is_closed()
+        is_old || idle.connection.sender.is_closed() || idle.connection.came_by.is_distrusted()
     }
 
     /// As a server is asked (RFC 9112, 3.2.1).
@@ -181,6 +254,28 @@ impl Pool {
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes what is not used any more, as long as there is something and somebody has the pool.
+async fn sweep(pool: Weak<Pool>) {
+    while let Some(next) = pool.upgrade().and_then(|pool| pool.swept(Instant::now())) {
+        sleep_until(next).await;
+    }
+}
+
+// === impl CameBy ===
+
+impl CameBy {
+    /// The answer is not to what was asked: nothing is asked over its connection any more.
+    pub fn distrust(&self) {
+        if let Some(distrusted) = &self.0 {
+            distrusted.store(true, Relaxed);
+        }
+    }
+
+    fn is_distrusted(&self) -> bool {
+        self.0.as_ref().is_some_and(|distrusted| distrusted.load(Relaxed))
     }
 }
 

@@ -4,6 +4,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -323,4 +324,68 @@ async fn a_request_that_nobody_waits_for_any_more_takes_its_connection_with_it()
     assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
     let served = async { answers(&mut listener.accept().await.unwrap().0).await };
     assert_eq!(tokio::join!(ask(&client), served).0.unwrap(), "{}");
+}
+
+#[tokio::test]
+async fn an_unused_connection_is_closed_in_time_whether_anybody_asks_or_not() {
+    let (client, mut socket, _listener) = kept_alive().await;
+    let now = Instant::now();
+    let next = client.pool.swept(now).expect("it is kept, and looked at again");
+    assert!((now..=now + Duration::from_secs(50)).contains(&next), "{:?}", next - now);
+    assert_eq!(client.pool.swept(next), None, "nothing is left");
+    assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_takes_one_that_is_given_back_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = make_ca(folder.path()).unwrap().config();
+    let mut tls = Arc::unwrap_or_clone(tls);
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let tls = TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = trusting(&listener, &folder.path().join("ca.pem"));
+    let served = async {
+        let mut first = tls.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let mut request = [0; 4096];
+        assert!(first.read(&mut request).await.unwrap() > 0);
+        // The second is never answered, not even in words of TLS.
+        let _second = listener.accept().await.unwrap();
+        for _ in 0..2 {
+            first.write_all(ANSWER).await.unwrap();
+            first.flush().await.unwrap();
+            let _ = first.read(&mut request).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    };
+    let both = async { tokio::join!(ask(&client), ask(&client)) };
+    tokio::select! {
+        (one, other) = both => assert_eq!((one.unwrap(), other.unwrap()), ("{}".into(), "{}".into())),
+        () = served => {}
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_takes_one_that_all_can_use_as_soon_as_there_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = TlsAcceptor::from(make_ca(folder.path()).unwrap().config());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = trusting(&listener, &folder.path().join("ca.pem"));
+    let served = async {
+        let one = listener.accept().await.unwrap().0;
+        // Never heard of again.
+        let _others = [listener.accept().await.unwrap(), listener.accept().await.unwrap()];
+        let socket = tls.accept(one).await.unwrap();
+        let mut http = h2::server::handshake(socket).await.unwrap();
+        while let Some(asked) = http.accept().await {
+            let (_, mut respond) = asked.unwrap();
+            let mut body = respond.send_response(Response::new(()), false).unwrap();
+            body.send_data(Bytes::from_static(b"{}"), true).unwrap();
+        }
+    };
+    let all = async { tokio::join!(ask(&client), ask(&client), ask(&client)) };
+    tokio::select! {
+        (one, two, three) = all => assert!([one, two, three].into_iter().all(|answer| answer.unwrap() == "{}")),
+        () = served => {}
+    }
 }
