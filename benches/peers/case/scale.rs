@@ -20,6 +20,8 @@ const IDLE: u32 = 10_000;
 /// Connections that are opened at a time.
 const AT_A_TIME: u32 = 16;
 const SCRAPES: u32 = 100;
+/// How often a round is begun in which a thread ends: those that read files do when they have nothing to do.
+const ATTEMPTS: u32 = 3;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Who asks for what, and what there is besides.
@@ -109,6 +111,16 @@ impl Standing {
     }
 
     async fn sample(&self, stage: &Stage) -> io::Result<Sample> {
+        for _ in 0..ATTEMPTS {
+            if let Some(sample) = self.attempt(stage).await? {
+                return Ok(sample);
+            }
+        }
+        Err(io::Error::other(format!("{}: threads end in every round, and their time is lost", self.state.label)))
+    }
+
+    /// None if it cannot be said what the server spent.
+    async fn attempt(&self, stage: &Stage) -> io::Result<Option<Sample>> {
         let processes = self.running.server.processes();
         let (before, asked) = (Spent::by(&processes), stage.origin.answered().await?);
         let told = self.state.crowd.ask(stage, &self.running.target, &self.walk).await?;
@@ -116,8 +128,7 @@ impl Standing {
         if stage.origin.answered().await? != asked {
             return Err(io::Error::other(format!("{}: an answer was not kept", self.state.label)));
         }
-        let spent = spent.ok_or_else(|| io::Error::other("a thread of monigate ended"))?;
-        Ok(Sample { cost: spent / told.requests, p99: told.p99 })
+        Ok(spent.map(|spent| Sample { cost: spent / told.requests, p99: told.p99 }))
     }
 
     /// What it costs to be asked for the metrics.
