@@ -73,7 +73,7 @@ enum Refusal {
 
 /// What became of a request.
 pub(super) enum Opened<F> {
-    /// It is answered, but for telling it.
+    /// Its answer is at hand.
     Answered(Response<Bytes>, CallGuard),
     Called(Call<F>),
 }
@@ -128,14 +128,13 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Calls<S> {
 impl<S: HttpService> Calls<S> {
     /// What becomes of a request over HTTP/2 that came at this moment.
     pub(super) fn open(&self, mut head: Parts, body: RecvStream, now: Instant) -> Opened<S::Future> {
-        let mut under_way = CallGuard::new(&self.activity);
+        let under_way = CallGuard::new(&self.activity);
         let checked = http2::check(&head).map_err(Refusal::TurnedAway);
         let admitted = checked.and_then(|()| self.admit(&mut head));
         if admitted.is_ok()
             && body.is_end_stream()
             && let Some(response) = self.at_once(&head, now)
         {
-            under_way.answered();
             return Opened::Answered(response, under_way);
         }
         let body = Source::Http2(Inflow::new(body, &head.headers));

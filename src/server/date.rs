@@ -1,6 +1,6 @@
 //! The `Date` of answers that the HTTP library does not date: written once a second.
 //!
-//! Refuses to be told the time: it is that of the system, as long as a second of the process's own clock.
+//! Refuses to ask the system's clock more often than once a second of the process's own.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};

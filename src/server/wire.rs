@@ -19,7 +19,7 @@ use super::activity::Activity;
 use super::fast_path::{self, FastPath};
 use super::framing::{Broken, Framing};
 
-/// How many bytes are held back at most: what a window of HTTP/2 usually takes.
+/// From so many held bytes on no more are held back: what a window of HTTP/2 usually takes.
 const MOST_HELD: usize = 64 * 1024;
 
 /// How many requests are answered at once before others have their turn: the connection's clock, and other connections.

@@ -1,7 +1,7 @@
 //! One connection over HTTP/2: its streams are taken in, and what can be answered at once is, in the connection's own task.
 //!
-//! Everything else is a task of its own, so that a panic within costs one stream. Owns whether a silent peer lives. Refuses
-//! to keep any time but that one, which is `watchdog`'s.
+//! Everything else is a task of its own, so that a panic within costs one stream. Owns whether a silent peer lives; refuses
+//! to keep any other time, which is `watchdog`'s.
 
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
@@ -97,8 +97,8 @@ where
     take_in(http, calls, cx).map_continue(|_| ())
 }
 
-/// Takes in every stream that has come, no more than may be under way, and then answers them. How many there were; what
-/// those before are answered is given to the wire.
+/// Takes in every stream that has come, no more than may be under way, answers them, and returns how many. To look for
+/// streams is also what writes the answers of the turn before.
 fn take_in<I, S>(http: &mut Connection<I, Bytes>, calls: &Calls<S>, cx: &mut Context<'_>) -> ControlFlow<Ended, usize>
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -121,9 +121,13 @@ where
 fn answer<S: HttpService>(calls: &Calls<S>, (request, mut respond): Stream, now: Instant) {
     let (head, body) = request.into_parts();
     match calls.open(head, body, now) {
-        Opened::Answered(response, under_way) => match stream::send_whole(response, now, &mut respond) {
-            Ok(None) => under_way.taken(),
+        Opened::Answered(response, mut under_way) => match stream::send_whole(response, now, &mut respond) {
+            Ok(None) => {
+                under_way.answered();
+                under_way.taken();
+            }
             Ok(Some((body, stream))) => {
+                under_way.answered();
                 let body = Answer::<S::Body>::whole(body, under_way);
                 tokio::spawn(stream::pump(body, stream).map(note));
             }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
@@ -28,11 +28,6 @@ impl Inflow {
     }
 }
 
-/// Who answers before a body has come may reset its stream so, as "nothing more is needed" (RFC 9113, 8.1).
-fn unless_needless<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
-    (error.reason() != Some(Reason::NO_ERROR)).then_some(Err(error))
-}
-
 impl Body for Inflow {
     type Data = Bytes;
     type Error = h2::Error;
@@ -46,13 +41,14 @@ impl Body for Inflow {
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Some(Err(error)) => return Poll::Ready(unless_needless(error)),
+                // However it was reset: what a peer takes back has not come whole.
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => self.has_all_data = true,
             }
         }
         Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-            Err(error) => unless_needless(error),
+            Err(error) => Some(Err(error)),
         })
     }
 

@@ -164,11 +164,10 @@ fn strip(fields: &mut HeaderMap) {
     for name in &OF_CONNECTIONS {
         fields.remove(name);
     }
-    if let Some(named) = fields.remove(CONNECTION) {
-        for name in named.to_str().unwrap_or_default().split(',') {
-            fields.remove(name.trim());
-        }
-    }
+    let lines = fields.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let named: Vec<String> = lines.flat_map(|line| line.split(',')).map(|name| name.trim().to_owned()).collect();
+    named.iter().for_each(|name| drop(fields.remove(name)));
+    fields.remove(CONNECTION);
 }
 
 /// A stream that its peer reset, or its connection, is over.

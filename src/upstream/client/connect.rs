@@ -72,18 +72,18 @@ impl Connect {
     /// Connects. Cancel-safe: dropping it closes what was opened.
     pub(super) async fn connect(&self) -> Result<Sender, Failure> {
         let url = self.origin.url(PathAndQuery::from_static("/")).map_err(|error| Failure::Internal(error.into()))?;
-        let io = match timeout(self.limit, self.connector.clone().call(url)).await {
-            Ok(io) => io.map_err(unconnected)?,
-            Err(_) => return Err(Failure::TimedOut(Bound::Connect)),
-        };
-        if io.connected().is_negotiated_h2() {
-            let (sender, connection) = http2().handshake(io).await.map_err(unanswered)?;
+        let connected = timeout(self.limit, async {
+            let io = self.connector.clone().call(url).await?;
+            if io.connected().is_negotiated_h2() {
+                let (sender, connection) = http2().handshake(io).await?;
+                tokio::spawn(until_it_ends(connection));
+                return Ok(Sender::Http2(sender));
+            }
+            let (sender, connection) = http1().handshake(io).await?;
             tokio::spawn(until_it_ends(connection));
-            return Ok(Sender::Http2(sender));
-        }
-        let (sender, connection) = http1().handshake(io).await.map_err(unanswered)?;
-        tokio::spawn(until_it_ends(connection));
-        Ok(Sender::Http1(sender))
+            Ok(Sender::Http1(sender))
+        });
+        connected.await.map_err(|_| Failure::TimedOut(Bound::Connect))?.map_err(unconnected)
     }
 }
 

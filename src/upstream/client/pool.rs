@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tower::BoxError;
 
 use super::connect::{Connect, Sender, unanswered};
-use crate::upstream::failure::Failure;
+use crate::upstream::failure::{Failure, Unreadable};
 use crate::upstream::framing::{Complete, framed};
 
 /// How long an unused connection is kept: below the 60 s after which common servers close theirs.
@@ -52,7 +52,7 @@ pub(super) struct Open {
     /// How many have been shared, which tells them apart.
     number: u64,
     /// Whether somebody closes what nobody uses.
-    is_swept: bool,
+    pub(super) has_sweeper: bool,
 }
 
 /// A connection that has no request on it.
@@ -121,6 +121,9 @@ impl Pool {
             Connection::Exclusive(mut connection) => {
                 let answer = connection.sender.send_request(self.in_origin_form(request));
                 let mut answer = framed(answer.await.map_err(unanswered)?)?;
+                if connection.came_by.is_distrusted() {
+                    return Err(Unreadable::Framing.into());
+                }
                 answer.extensions_mut().insert(connection.came_by.clone());
                 Ok(answer.map(|body| Leased::new(body, self, connection)))
             }
@@ -136,18 +139,22 @@ impl Pool {
     /// A new connection, or one that can be taken before it is there.
     async fn connection(self: &Arc<Self>) -> Result<Connection, Failure> {
         let mut dialled = Box::pin(Arc::clone(self).dial());
+        let mut has_begun = false;
         loop {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();
             match self.take(Instant::now()) {
                 Some(Connection::Exclusive(connection)) => {
-                    // As many were wanted at once, and will be again.
-                    tokio::spawn(Arc::clone(self).keep(dialled));
+                    if has_begun {
+                        // As many were wanted at once, and will be again.
+                        tokio::spawn(Arc::clone(self).keep(dialled));
+                    }
                     return Ok(Connection::Exclusive(connection));
                 }
                 Some(Connection::Shared(connection)) => return Ok(Connection::Shared(connection)),
                 None => {}
             }
+            has_begun = true;
             tokio::select! {
                 biased;
                 connection = &mut dialled => return connection,
@@ -196,13 +203,23 @@ impl Pool {
         }
         open.shared = None;
         open.idle.retain(|idle| !self.is_over(idle, now));
-        // One whose last answer has just been read may need a moment to see that it ended.
-        let ready = open.idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
-        Some(Connection::Exclusive(open.idle.remove(ready).connection))
+        open.idle.pop().map(|idle| Connection::Exclusive(idle.connection))
     }
 
-    /// Takes back a connection whose answer has ended.
-    fn give_back(self: &Arc<Self>, connection: Exclusive) {
+    /// Takes back a connection whose answer has ended, as soon as it has seen that itself.
+    fn give_back(self: &Arc<Self>, mut connection: Exclusive) {
+        if connection.sender.is_ready() {
+            return self.put(connection);
+        }
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            if connection.sender.ready().await.is_ok() {
+                pool.put(connection);
+            }
+        });
+    }
+
+    fn put(self: &Arc<Self>, connection: Exclusive) {
         let idle = Idle { connection, since: Instant::now() };
         let mut open = self.open();
         if open.idle.len() < MOST_IDLE && !self.is_over(&idle, idle.since) {
@@ -215,7 +232,7 @@ impl Pool {
 
     /// Has what nobody uses closed in time.
     fn have_swept(self: &Arc<Self>, open: &mut Open) {
-        if !std::mem::replace(&mut open.is_swept, true) {
+        if !std::mem::replace(&mut open.has_sweeper, true) {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
     }
@@ -227,19 +244,23 @@ impl Pool {
         open.shared = open.shared.take().filter(|shared| self.is_usable(shared, now));
         let idle = open.idle.iter().map(|idle| (idle.connection.born, idle.since));
         let shared = open.shared.iter().map(|shared| (shared.born, shared.used));
-        let next = idle.chain(shared).map(|(born, used)| (born + self.max_age).min(used + MAX_IDLE)).min();
-        open.is_swept = next.is_some();
+        let next = idle.chain(shared).map(|(born, used)| self.ends(born, used)).min();
+        open.has_sweeper = next.is_some();
         next
     }
 
     fn is_usable(&self, shared: &Shared, now: Instant) -> bool {
-        let is_fresh = now < shared.born + self.max_age && now < shared.used + MAX_IDLE;
-        is_fresh && !shared.sender.is_closed()
+        now < self.ends(shared.born, shared.used) && !shared.sender.is_closed()
     }
 
     fn is_over(&self, idle: &Idle, now: Instant) -> bool {
-        let is_old = now >= idle.connection.born + self.max_age || now >= idle.since + MAX_IDLE;
-        is_old || idle.connection.sender.is_closed() || idle.connection.came_by.is_distrusted()
+        let Exclusive { sender, born, came_by } = &idle.connection;
+        now >= self.ends(*born, idle.since) || sender.is_closed() || came_by.is_distrusted()
+    }
+
+    /// When a connection is too old, or has been unused for too long.
+    fn ends(&self, born: Instant, used: Instant) -> Instant {
+        (born + self.max_age).min(used + MAX_IDLE)
     }
 
     /// As a server is asked (RFC 9112, 3.2.1).

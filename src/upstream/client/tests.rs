@@ -199,7 +199,7 @@ async fn a_request_that_was_handed_back_unsent_is_not_sent_again_in_secret() {
     }
 }
 
-/// A client whose connections are used for so long, for a listener of its own.
+/// How a listener of its own is reached.
 async fn wire() -> (Wire, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -329,6 +329,7 @@ async fn a_request_that_nobody_waits_for_any_more_takes_its_connection_with_it()
 #[tokio::test]
 async fn an_unused_connection_is_closed_in_time_whether_anybody_asks_or_not() {
     let (client, mut socket, _listener) = kept_alive().await;
+    assert!(client.pool.open.lock().unwrap().has_sweeper, "somebody looks at it");
     let now = Instant::now();
     let next = client.pool.swept(now).expect("it is kept, and looked at again");
     assert!((now..=now + Duration::from_secs(50)).contains(&next), "{:?}", next - now);
@@ -386,6 +387,6 @@ async fn who_waits_for_a_connection_takes_one_that_all_can_use_as_soon_as_there_
     let all = async { tokio::join!(ask(&client), ask(&client), ask(&client)) };
     tokio::select! {
         (one, two, three) = all => assert!([one, two, three].into_iter().all(|answer| answer.unwrap() == "{}")),
-        () = served => {}
+        () = served => panic!("the connection ended before its answers"),
     }
 }

@@ -153,6 +153,25 @@ async fn a_request_that_is_longer_than_its_window_is_read_to_its_end_and_its_tra
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_taken_back_has_not_come_whole_whatever_reason_is_given() {
+    for reason in [Reason::NO_ERROR, Reason::CANCEL] {
+        let (read, mut reads) = mpsc::unbounded_channel();
+        let service = service_fn(move |request: Request<Upload>| {
+            let read = read.clone();
+            async move {
+                read.send(request.into_body().collect().await.is_ok()).unwrap();
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+            }
+        });
+        let mut client = Client::of(connection(service, None), 1 << 16).await;
+        let (_answer, mut stream) = client.ask(true).await;
+        stream.send_data(Bytes::from_static(b"half"), false).unwrap();
+        stream.send_reset(reason);
+        assert_ne!(reads.recv().await, Some(true), "{reason:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_fails_resets_its_stream_with_the_reason_if_there_is_one_and_no_other() {
     let service = service_fn(|request: Request<Upload>| {
         let (named, path) = (h2::Error::from(Reason::ENHANCE_YOUR_CALM), request.uri().path().to_owned());
