@@ -96,7 +96,8 @@ pin_project! {
         body: Content<B>,
         // Of the piece that came last, what was not given away.
         left: Bytes,
-        under_way: CallGuard,
+        // None once somebody else has it.
+        under_way: Option<CallGuard>,
         rest: Rest,
     }
 }
@@ -221,7 +222,7 @@ impl Exchange {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             under_way.leaves();
         }
-        response.map(|body| Answer { body, left: Bytes::new(), under_way, rest })
+        response.map(|body| Answer { body, left: Bytes::new(), under_way: Some(under_way), rest })
     }
 }
 
@@ -234,7 +235,12 @@ fn whole<B>(body: Bytes) -> Content<B> {
 impl<B> Answer<B> {
     /// What is at hand whole, of a request without a body.
     pub(super) fn whole(body: Bytes, under_way: CallGuard) -> Self {
-        Self { body: whole(body), left: Bytes::new(), under_way, rest: Rest::default() }
+        Self { body: whole(body), left: Bytes::new(), under_way: Some(under_way), rest: Rest::default() }
+    }
+
+    /// The call, to be kept for as long as the last piece is on its way.
+    pub(super) fn under_way(self: Pin<&mut Self>) -> Option<CallGuard> {
+        self.project().under_way.take()
     }
 }
 
@@ -258,7 +264,9 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
                 None => return Poll::Ready(None),
             }
         }
-        this.under_way.taken();
+        if let Some(under_way) = this.under_way {
+            under_way.taken();
+        }
         let piece = this.left.split_to(this.left.len().min(PIECE));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

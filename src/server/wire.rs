@@ -237,10 +237,10 @@ impl<I: AsyncWrite + Unpin, F> Wire<I, F> {
         if !self.activity.is_holding() || self.untold.remaining() >= MOST_HELD {
             return None;
         }
-        if !self.untold.has_remaining() {
-            self.untold.get_mut().clear();
-            self.untold.set_position(0);
-        }
+        // What was sent makes room, or what is held would grow by all that is ever sent.
+        let sent = self.untold.get_ref().len() - self.untold.remaining();
+        self.untold.get_mut().drain(..sent);
+        self.untold.set_position(0);
         bytes.iter().for_each(|piece| self.untold.get_mut().extend_from_slice(piece));
         Some(bytes.iter().map(|piece| piece.len()).sum())
     }

@@ -3,6 +3,7 @@
 //! Refuses redirects (it follows none), proxies that it was not given, and to ask any other origin.
 
 mod connect;
+mod leased;
 mod pool;
 
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use super::origin::Origin;
 use super::proxy::Proxy;
 use super::roots::InvalidRoots;
 use connect::Connect;
+pub use leased::{CameBy, Leased};
 use pool::Pool;
-pub use pool::{CameBy, Leased};
 
 /// For how long requests go over the same connection. A name that has moved is noticed only by who looks it up again, and
 /// a busy connection would keep to its old address for ever.

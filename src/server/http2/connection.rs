@@ -8,7 +8,6 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::server::{Connection, SendResponse};
 use h2::{Ping, PingPong, Reason, RecvStream};
@@ -16,7 +15,7 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::stream::{self, BoxError};
+use super::stream::{self, BoxError, Piece};
 use super::{PING_DEADLINE, PING_EVERY, builder};
 use crate::server::HttpService;
 use crate::server::activity::Activity;
@@ -33,7 +32,7 @@ pub(in crate::server) enum Broken {
 }
 
 /// A request, and where its answer goes.
-type Stream = (Request<RecvStream>, SendResponse<Bytes>);
+type Stream = (Request<RecvStream>, SendResponse<Piece>);
 
 /// How a connection ended.
 type Ended = Result<(), h2::Error>;
@@ -78,7 +77,7 @@ where
 
 /// Takes in every stream that has come, and sends the answers of several together: the library would send each of them by
 /// itself. It wakes this task for what is left to be sent. Breaks at the connection's end.
-fn round<I, S>(http: &mut Connection<I, Bytes>, calls: &Calls<S>, cx: &mut Context<'_>) -> ControlFlow<Ended>
+fn round<I, S>(http: &mut Connection<I, Piece>, calls: &Calls<S>, cx: &mut Context<'_>) -> ControlFlow<Ended>
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: HttpService,
@@ -99,7 +98,7 @@ where
 
 /// Takes in every stream that has come, no more than may be under way, answers them, and returns how many. To look for
 /// streams is also what writes the answers of the turn before.
-fn take_in<I, S>(http: &mut Connection<I, Bytes>, calls: &Calls<S>, cx: &mut Context<'_>) -> ControlFlow<Ended, usize>
+fn take_in<I, S>(http: &mut Connection<I, Piece>, calls: &Calls<S>, cx: &mut Context<'_>) -> ControlFlow<Ended, usize>
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: HttpService,
@@ -121,13 +120,9 @@ where
 fn answer<S: HttpService>(calls: &Calls<S>, (request, mut respond): Stream, now: Instant) {
     let (head, body) = request.into_parts();
     match calls.open(head, body, now) {
-        Opened::Answered(response, mut under_way) => match stream::send_whole(response, now, &mut respond) {
-            Ok(None) => {
-                under_way.answered();
-                under_way.taken();
-            }
-            Ok(Some((body, stream))) => {
-                under_way.answered();
+        Opened::Answered(response, under_way) => match stream::send_whole(response, under_way, now, &mut respond) {
+            Ok(None) => {}
+            Ok(Some((body, under_way, stream))) => {
                 let body = Answer::<S::Body>::whole(body, under_way);
                 tokio::spawn(stream::pump(body, stream).map(note));
             }

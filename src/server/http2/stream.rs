@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
@@ -16,6 +16,8 @@ use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
 use tokio::time::Instant;
 
+use crate::server::activity::CallGuard;
+use crate::server::call::Answer;
 use crate::server::date;
 
 /// Fields about a connection, which HTTP/2 does not have (RFC 9113, 8.2.2); beside those that `Connection` names.
@@ -29,30 +31,56 @@ static OF_CONNECTIONS: [HeaderName; 5] = [
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Sends what is at hand whole, or no more than its head: returns the body then, and where it belongs.
+/// A piece of an answer. The last one takes the call along, which is under way until that is written or given up: what the
+/// library was given it may keep for long, for a peer that has no room for it.
+pub(super) struct Piece {
+    bytes: Bytes,
+    under_way: Option<CallGuard>,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.bytes.advance(written);
+        if let Some(under_way) = &self.under_way {
+            under_way.taken();
+        }
+    }
+}
+
+/// Sends what is at hand whole, or no more than its head: returns the body and its call then, and where they belong.
 pub(super) fn send_whole(
     response: Response<Bytes>,
+    mut under_way: CallGuard,
     now: Instant,
-    respond: &mut SendResponse<Bytes>,
-) -> Result<Option<(Bytes, SendStream<Bytes>)>, h2::Error> {
+    respond: &mut SendResponse<Piece>,
+) -> Result<Option<(Bytes, CallGuard, SendStream<Piece>)>, h2::Error> {
     let (mut response, body) = split(response);
     let is_end = body.is_empty();
     complete(response.headers_mut(), (!is_end).then_some(body.len() as u64), now);
     let mut stream = respond.send_response(response, is_end)?;
+    under_way.answered();
     if is_end {
         return Ok(None);
     }
     stream.reserve_capacity(body.len());
     if stream.capacity() < body.len() {
-        return Ok(Some((body, stream)));
+        return Ok(Some((body, under_way, stream)));
     }
-    stream.send_data(body, true).map(|()| None)
+    stream.send_data(Piece { bytes: body, under_way: Some(under_way) }, true).map(|()| None)
 }
 
 /// Sends what a call comes to, which is apart: it is gone before its answer's body begins.
 pub(super) async fn send<B, E>(
-    mut call: Pin<Box<impl Future<Output = Result<Response<B>, E>>>>,
-    mut respond: SendResponse<Bytes>,
+    mut call: Pin<Box<impl Future<Output = Result<Response<Answer<B>>, E>>>>,
+    mut respond: SendResponse<Piece>,
 ) -> Result<(), BoxError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -86,7 +114,7 @@ where
 }
 
 /// Sends a body as its peer takes it.
-pub(super) async fn pump<B>(body: B, mut stream: SendStream<Bytes>) -> Result<(), BoxError>
+pub(super) async fn pump<B>(body: Answer<B>, mut stream: SendStream<Piece>) -> Result<(), BoxError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
@@ -97,20 +125,21 @@ where
             Poll::Pending => body.as_mut().poll_frame(cx).map(|frame| Ok(frame.map(|frame| frame.map_err(Into::into)))),
         });
         match frame.await? {
-            None => return Ok(stream.send_data(Bytes::new(), true)?),
+            None => {
+                let last = Piece { bytes: Bytes::new(), under_way: body.under_way() };
+                return Ok(stream.send_data(last, true)?);
+            }
             Some(Err(error)) => {
                 let error: BoxError = error;
                 stream.send_reset(reason(&*error));
                 return Err(error);
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    let is_end = body.is_end_stream();
-                    send_piece(data, is_end, &mut stream).await?;
-                    if is_end {
-                        return Ok(());
-                    }
+                Ok(bytes) if body.is_end_stream() => {
+                    let last = Piece { bytes, under_way: body.under_way() };
+                    return send_piece(last, true, &mut stream).await;
                 }
+                Ok(bytes) => send_piece(Piece { bytes, under_way: None }, false, &mut stream).await?,
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         stream.reserve_capacity(0);
@@ -124,15 +153,15 @@ where
 
 /// Waits for room, and takes a whole piece then. It asks for no more before it has one: what is reserved here is missing
 /// on the connection's other streams.
-async fn send_piece(data: Bytes, is_end: bool, stream: &mut SendStream<Bytes>) -> Result<(), BoxError> {
-    if !data.is_empty() {
+async fn send_piece(piece: Piece, is_end: bool, stream: &mut SendStream<Piece>) -> Result<(), BoxError> {
+    if piece.has_remaining() {
         stream.reserve_capacity(1);
         poll_fn(|cx| poll_room(stream, cx)).await?;
     }
-    Ok(stream.send_data(data, is_end)?)
+    Ok(stream.send_data(piece, is_end)?)
 }
 
-fn poll_room(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+fn poll_room(stream: &mut SendStream<Piece>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
     while stream.capacity() == 0 {
         if let Poll::Ready(reset) = stream.poll_reset(cx) {
             return Poll::Ready(is_reset(reset));

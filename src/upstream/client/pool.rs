@@ -5,26 +5,22 @@
 //! have its turn. Refuses just so to use a connection again that owes an answer, or whose answer was somebody else's: a
 //! request that is dropped before its head has come takes its connection with it.
 
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, Uri};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-use tower::BoxError;
 
 use super::connect::{Connect, Sender, unanswered};
+use super::leased::{CameBy, Leased};
 use crate::upstream::failure::{Failure, Unreadable};
-use crate::upstream::framing::{Complete, framed};
+use crate::upstream::framing::framed;
 
 /// How long an unused connection is kept: below the 60 s after which common servers close theirs.
 const MAX_IDLE: Duration = Duration::from_secs(50);
@@ -70,10 +66,6 @@ pub(super) struct Exclusive {
     came_by: CameBy,
 }
 
-/// The connection that an answer came by; none if another answer cannot have been taken for it.
-#[derive(Debug, Clone, Default)]
-pub struct CameBy(Option<Arc<AtomicBool>>);
-
 /// A connection over HTTP/2.
 #[derive(Debug, Clone)]
 struct Shared {
@@ -86,15 +78,6 @@ struct Shared {
 enum Connection {
     Exclusive(Exclusive),
     Shared(Shared),
-}
-
-/// The body of an answer, with the connection that it comes by: at its end that is idle again, and closed if it is dropped
-/// before.
-#[derive(Debug)]
-pub struct Leased {
-    body: Complete<Incoming>,
-    // None over HTTP/2, and at the end.
-    lease: Option<(Arc<Pool>, Exclusive)>,
 }
 
 /// A shared connection that owes the head of an answer. Dropped as such, with whoever waited for it, it is used no more: it
@@ -131,7 +114,7 @@ impl Pool {
                 let suspect = Suspect { pool: &self, number: Some(connection.number) };
                 let answer = framed(connection.sender.send_request(request).await.map_err(unanswered)?)?;
                 suspect.clear();
-                Ok(answer.map(|body| Leased { body, lease: None }))
+                Ok(answer.map(Leased::shared))
             }
         }
     }
@@ -168,7 +151,7 @@ impl Pool {
         let born = Instant::now();
         let sender = match sender {
             Sender::Http1(sender) => {
-                let came_by = CameBy(Some(Arc::default()));
+                let came_by = CameBy::in_turn();
                 return Ok(Connection::Exclusive(Exclusive { sender, born, came_by }));
             }
             Sender::Http2(sender) => sender,
@@ -207,7 +190,7 @@ impl Pool {
     }
 
     /// Takes back a connection whose answer has ended, as soon as it has seen that itself.
-    fn give_back(self: &Arc<Self>, mut connection: Exclusive) {
+    pub(super) fn give_back(self: &Arc<Self>, mut connection: Exclusive) {
         if connection.sender.is_ready() {
             return self.put(connection);
         }
@@ -282,62 +265,6 @@ impl Pool {
 async fn sweep(pool: Weak<Pool>) {
     while let Some(next) = pool.upgrade().and_then(|pool| pool.swept(Instant::now())) {
         sleep_until(next).await;
-    }
-}
-
-// === impl CameBy ===
-
-impl CameBy {
-    /// The answer is not to what was asked: nothing is asked over its connection any more.
-    pub fn distrust(&self) {
-        if let Some(distrusted) = &self.0 {
-            distrusted.store(true, Relaxed);
-        }
-    }
-
-    fn is_distrusted(&self) -> bool {
-        self.0.as_ref().is_some_and(|distrusted| distrusted.load(Relaxed))
-    }
-}
-
-// === impl Leased ===
-
-impl Leased {
-    fn new(body: Complete<Incoming>, pool: Arc<Pool>, connection: Exclusive) -> Self {
-        let mut leased = Self { body, lease: Some((pool, connection)) };
-        if leased.body.is_end_stream() {
-            leased.end();
-        }
-        leased
-    }
-
-    fn end(&mut self) {
-        if let Some((pool, connection)) = self.lease.take() {
-            pool.give_back(connection);
-        }
-    }
-}
-
-impl Body for Leased {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            Some(Ok(_)) if !self.body.is_end_stream() => {}
-            Some(Ok(_)) | None => self.end(),
-            Some(Err(_)) => self.lease = None,
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -233,6 +233,32 @@ async fn who_is_asked_to_leave_gets_what_is_under_way_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_asked_to_leave_gets_what_it_has_not_taken_yet_as_long_as_it_takes_some() {
+    for length in [100, 5000, 100_000] {
+        let mut client = Client::of(at_once::connection(length), 99).await;
+        let mut body = client.answer().await.into_body();
+        let mut taken = body.data().await.unwrap().unwrap().len();
+        client.state.send_modify(|state| state.draining = true);
+        // Longer than who has been answered has for its last words.
+        sleep(4 * times().last_words).await;
+        body.flow_control().release_capacity(taken).unwrap();
+        taken += whole(body).await.unwrap().len();
+        assert_eq!(taken, length);
+        client.connection.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_too_little_of_a_last_piece_is_stalled_and_not_idle() {
+    let mut client = Client::of(at_once::connection(100), 99).await;
+    let began = Instant::now();
+    let body = client.answer().await.into_body();
+    let _ = client.connection.await;
+    assert!(is_about(began.elapsed(), times().send), "{:?}", began.elapsed());
+    drop(body);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_says_its_length_and_date_and_nothing_of_connections() {
     let service = service_fn(|_: Request<Upload>| {
         let response = Response::builder()
