@@ -175,7 +175,9 @@ fn head(status: StatusCode, protocol: Version, kept: &HeaderMap, body: &Bytes) -
     // it.
     let is_told = |name: &HeaderName| ![CONTENT_TYPE, RETRY_AFTER, RATE_LIMIT].contains(name);
     let theirs = kept.iter().filter(|(name, _)| is_told(name)).map(|(name, value)| (name, value.as_bytes()));
-    head::write(status, ours.chain(theirs))
+    let mut fields = Vec::with_capacity(head::FIELDS);
+    fields.extend(ours.chain(theirs));
+    head::write(status, &fields)
 }
 
 /// `Via` (RFC 9110, 7.6.3) of an answer that came by this protocol.

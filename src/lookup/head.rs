@@ -14,10 +14,7 @@ use crate::monime::DIAGNOSTIC_HEADERS;
 
 /// How many fields there are at most without a map having to grow: those of an answer of Monime's, the three that depend
 /// on a caller, and the date.
-const FIELDS: usize = 13;
-
-/// More bytes than the head of an answer of Monime's has.
-const USUAL_LENGTH: usize = 768;
+pub(super) const FIELDS: usize = 13;
 
 /// The names that a kept answer has, as a rule. Made once: to make one means to look for it among all that there are.
 static NAMES: [HeaderName; 9] = [
@@ -32,15 +29,15 @@ static NAMES: [HeaderName; 9] = [
     HeaderName::from_static(DIAGNOSTIC_HEADERS[3]),
 ];
 
-/// Writes the status line and these fields.
-pub(super) fn write<'a>(status: StatusCode, fields: impl Iterator<Item = (&'a HeaderName, &'a [u8])>) -> Bytes {
+/// Writes the status line and these fields, into no more memory than that takes: it is kept.
+pub(super) fn write(status: StatusCode, fields: &[(&HeaderName, &[u8])]) -> Bytes {
     let reason = status.canonical_reason().unwrap_or_default().as_bytes();
     let line = [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason, b"\r\n"];
-    let lines = fields.flat_map(|(name, value)| [name.as_str().as_bytes(), b": ", value, b"\r\n"]);
-    let mut text = Vec::with_capacity(USUAL_LENGTH);
-    line.into_iter().chain(lines).for_each(|part| text.extend_from_slice(part));
-    // It is kept: without the room that was left.
-    Bytes::copy_from_slice(&text)
+    let lines = fields.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), b": ", value, b"\r\n"]);
+    let all = line.into_iter().chain(lines);
+    let mut text = Vec::with_capacity(all.clone().map(<[u8]>::len).sum());
+    all.for_each(|part| text.extend_from_slice(part));
+    text.into()
 }
 
 /// The fields of a head that was written here; their values share its memory.
@@ -100,8 +97,8 @@ mod tests {
         headers.append("monime-request-id", HeaderValue::from_static(""));
         headers.append("monime-request-id", HeaderValue::from_bytes(b"caf\xe9").unwrap());
         headers.insert(VIA, HeaderValue::from_static("1.1 monigate"));
-        let fields = headers.iter().map(|(name, value)| (name, value.as_bytes()));
-        let text = write(StatusCode::NOT_FOUND, fields);
+        let fields: Vec<_> = headers.iter().map(|(name, value)| (name, value.as_bytes())).collect();
+        let text = write(StatusCode::NOT_FOUND, &fields);
         assert!(text.starts_with(b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\netag: \"a: b\"\r\n"));
         assert!(text.ends_with(b"\r\nvia: 1.1 monigate\r\n"));
         let read = read(&text);
@@ -111,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_head_without_fields_has_none() {
-        let text = write(StatusCode::OK, std::iter::empty());
+        let text = write(StatusCode::OK, &[]);
         assert_eq!(text, &b"HTTP/1.1 200 OK\r\n"[..]);
         assert!(read(&text).is_empty());
     }
