@@ -23,8 +23,9 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static(RATE_LIMIT_HEADER);
 
 /// What an entry takes besides what is counted: moka's own structures, reference counts, and what the allocator rounds
 /// up. Measured as the growth of resident memory over 60,000 entries with bodies of 300, 1,300 and 5,000 bytes: 470, 690
-/// and 460 bytes. The most is counted, so that the bound holds whatever is kept.
-const BOOKKEEPING: usize = 700;
+/// and 460 bytes; it is a matter of how allocations happen to lie, and has been a hundred more. The most is counted, so that
+/// the bound holds whatever is kept.
+const BOOKKEEPING: usize = 800;
 
 /// An answer as it is told to callers.
 #[derive(Debug)]
