@@ -93,8 +93,8 @@ impl RequestId {
     }
 
     /// As a field's value, another each time: over HTTP/2 it is not to be remembered, where it would drive out what is said
-    /// again, and be compared with all that were remembered before. HPACK calls that never
-    /// indexed (RFC 7541, 7.1.3), and the library does it to what is marked as sensitive.
+    /// again, and be compared with all that were remembered before. HPACK calls that never indexed (RFC 7541, 7.1.3), and the
+    /// library does it to what is marked as sensitive.
     pub(super) fn header(&self) -> HeaderValue {
         let mut value = HeaderValue::from_bytes(self.as_bytes()).unwrap_or(HeaderValue::from_static("-"));
         value.set_sensitive(true);

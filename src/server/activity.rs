@@ -1,6 +1,7 @@
 //! What goes on on a connection, as far as its service and its wire can see.
 //!
-//! Only facts, counted without a lock that anybody else holds and read by the connection's own task; what follows from them, `watchdog` decides.
+//! Only facts, counted without a lock that anybody else holds and read by the connection's own task; what follows from
+//! them, `watchdog` decides.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

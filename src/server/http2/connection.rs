@@ -14,8 +14,9 @@ use h2::{Ping, PingPong, Reason, RecvStream};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
+use tower::BoxError;
 
-use super::stream::{self, BoxError, Piece};
+use super::stream::{self, Piece};
 use super::{PING_DEADLINE, PING_EVERY, builder};
 use crate::server::HttpService;
 use crate::server::activity::Activity;

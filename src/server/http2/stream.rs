@@ -15,6 +15,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TE, TRANSFER_EN
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
 use tokio::time::Instant;
+use tower::BoxError;
 
 use crate::server::activity::CallGuard;
 use crate::server::call::Answer;
@@ -28,8 +29,6 @@ static OF_CONNECTIONS: [HeaderName; 5] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-
-pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A piece of an answer. The last one takes the call along, which is under way until that is written or given up: what the
 /// library was given it may keep for long, for a peer that has no room for it.

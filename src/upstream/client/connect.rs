@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tower::{BoxError, Service};
 
 use super::{NoClient, Wire};
-use crate::upstream::failure::{Bound, Failure, Unreachable, Unreadable, causes};
+use crate::upstream::failure::{Bound, Failure, Unreachable, causes};
 use crate::upstream::origin::Origin;
 use crate::upstream::roots::roots;
 use crate::upstream::tunnel::Dial;
@@ -115,15 +115,6 @@ fn unconnected(error: BoxError) -> Failure {
     let of_tls = causes(error.as_ref()).any(|cause| cause.is::<rustls::Error>());
     let came = if of_tls { Unreachable::Refused } else { Unreachable::NotConnected };
     Failure::Unreachable(came, error)
-}
-
-/// What became of a request that was given to a connection. Also where TLS breaks: whoever is on the way can break it, once
-/// the request has come. Whether the connection was new or kept alive makes no difference: nothing has been answered over it.
-pub(super) fn unanswered(error: hyper::Error) -> Failure {
-    if error.is_parse() {
-        return Failure::Unreadable(Unreadable::Framing);
-    }
-    Failure::Unreachable(Unreachable::Unanswered, error.into())
 }
 
 fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, NoClient> {

@@ -17,9 +17,9 @@ use hyper::client::conn::{http1, http2};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::connect::{Connect, Sender, unanswered};
+use super::connect::{Connect, Sender};
 use super::leased::{CameBy, Leased};
-use crate::upstream::failure::{Failure, Unreadable};
+use crate::upstream::failure::{Failure, Unreachable, Unreadable};
 use crate::upstream::framing::framed;
 
 /// How long an unused connection is kept: below the 60 s after which common servers close theirs.
@@ -259,6 +259,15 @@ impl Pool {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What became of a request that was given to a connection. Also where TLS breaks: whoever is on the way can break it, once
+/// the request has come. Whether the connection was new or kept alive makes no difference: nothing has been answered over it.
+fn unanswered(error: hyper::Error) -> Failure {
+    if error.is_parse() {
+        return Failure::Unreadable(Unreadable::Framing);
+    }
+    Failure::Unreachable(Unreachable::Unanswered, error.into())
 }
 
 /// Closes what is not used any more, as long as there is something and somebody has the pool.

@@ -58,6 +58,14 @@ async fn answers(socket: &mut TcpStream) {
     socket.write_all(ANSWER).await.unwrap();
 }
 
+/// The next connection, over which all of an answer has come but its last byte.
+async fn answers_in_part(listener: &TcpListener) -> TcpStream {
+    let mut socket = listener.accept().await.unwrap().0;
+    heard(&mut socket).await;
+    socket.write_all(&ANSWER[..ANSWER.len() - 1]).await.unwrap();
+    socket
+}
+
 fn how_far(asked: Result<Bytes, Failure>) -> Unreachable {
     let failure = asked.unwrap_err();
     let Failure::Unreachable(came, _) = failure else { panic!("{failure:?}") };
@@ -237,13 +245,7 @@ async fn a_connection_is_used_again_until_it_is_old_and_then_closed_however_busy
 async fn what_is_under_way_over_an_old_connection_is_finished_there() {
     let (wire, listener) = wire().await;
     let client = Client::renewed_every(Duration::ZERO, &wire).unwrap();
-    let begun = async {
-        let mut socket = listener.accept().await.unwrap().0;
-        heard(&mut socket).await;
-        socket.write_all(&ANSWER[..ANSWER.len() - 1]).await.unwrap();
-        socket
-    };
-    let (old, mut socket) = tokio::join!(head(&client), begun);
+    let (old, mut socket) = tokio::join!(head(&client), answers_in_part(&listener));
     let served = async { answers(&mut listener.accept().await.unwrap().0).await };
     let (answer, ()) = tokio::join!(ask(&client), served);
     assert_eq!(answer.unwrap(), "{}");
@@ -283,13 +285,7 @@ async fn a_connection_is_used_again_when_its_answer_has_ended_with_a_body_or_wit
 async fn a_connection_is_closed_with_the_body_that_nobody_reads_to_its_end() {
     let (wire, listener) = wire().await;
     let client = Client::new(&wire).unwrap();
-    let begun = async {
-        let mut socket = listener.accept().await.unwrap().0;
-        heard(&mut socket).await;
-        socket.write_all(&ANSWER[..ANSWER.len() - 1]).await.unwrap();
-        socket
-    };
-    let (unread, mut socket) = tokio::join!(head(&client), begun);
+    let (unread, mut socket) = tokio::join!(head(&client), answers_in_part(&listener));
     drop(unread.unwrap());
     assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
     let served = async { answers(&mut listener.accept().await.unwrap().0).await };
